@@ -1,0 +1,116 @@
+"""Text from whatever LanceDB or a user hands over, to plain strings and nulls."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from lancedb_embedders.errors import InputError
+
+# Characters that show nothing and carry no meaning between words: control characters but
+# for white space, byte order mark, zero-width space, soft hyphen. The joiners U+200C and
+# U+200D stay, they change meaning in Persian, in Indic scripts and in emoji.
+_INVISIBLE = dict.fromkeys(
+    [c for c in range(0xA0) if unicodedata.category(chr(c)) == "Cc" and not chr(c).isspace()]
+    + [0xFEFF, 0x200B, 0x00AD]
+)
+
+
+def accept_texts(values: Any) -> list[str | None]:
+    """Turn any container of text into a list of strings and nulls.
+
+    Parameters
+    ----------
+    values : str, pyarrow.Array, pyarrow.ChunkedArray, numpy.ndarray or iterable of str
+        One text or many.
+
+    Returns
+    -------
+    list of (str or None)
+        One entry a row; ``None`` stays ``None``.
+
+    Raises
+    ------
+    InputError
+        A value is not text; names row and type.
+    """
+    texts = _listed(values)
+    for row, text in enumerate(texts):
+        if text is None:
+            continue
+        if not isinstance(text, str):
+            raise InputError(
+                f"row {row}: expected a string, got {type(text).__name__} ({_short(text)})", [row]
+            )
+        if not text.isascii():
+            _check_encodable(text, row)
+    return texts
+
+
+def is_blank(text: str | None) -> bool:
+    """Tell whether `text` holds nothing to embed: null, empty, or only white space."""
+    return text is None or not text.strip()
+
+
+def clean_text(text: str) -> str:
+    """Bring `text` to Unicode form NFC, drop invisible characters, squeeze white space.
+
+    Examples
+    --------
+    >>> clean_text("  co\\u00adop\\u200berate\\n\\n now ")
+    'cooperate now'
+    """
+    return " ".join(unicodedata.normalize("NFC", text).translate(_INVISIBLE).split())
+
+
+def _listed(values: Any) -> list[Any]:
+    if isinstance(values, str):
+        return [values]
+    if isinstance(values, pa.Scalar):
+        return [values.as_py()]
+    if isinstance(values, (pa.Array, pa.ChunkedArray)):
+        _check_arrow_type(values.type)
+        return list(values.to_pylist())
+    if isinstance(values, np.ndarray):
+        return list(np.atleast_1d(values).tolist())
+    if isinstance(values, Iterable) and not isinstance(values, (bytes, bytearray, dict)):
+        return list(values)
+    return [values]
+
+
+def _check_arrow_type(arrow_type: pa.DataType) -> None:
+    if pa.types.is_dictionary(arrow_type):
+        arrow_type = arrow_type.value_type
+    is_text = (
+        pa.types.is_string(arrow_type)
+        or pa.types.is_large_string(arrow_type)
+        or pa.types.is_string_view(arrow_type)
+        or pa.types.is_null(arrow_type)
+    )
+    if not is_text:
+        raise InputError(
+            f"row 0: expected strings, got a column of Arrow type {arrow_type}; "
+            "use a text column as the source",
+            [0],
+        )
+
+
+def _check_encodable(text: str, row: int) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"row {row}: character {error.start} is a lone surrogate "
+            f"(U+{ord(text[error.start]):04X}), which is no text; repair it where it was read, "
+            'for instance with text.encode("utf-8", "replace").decode()',
+            [row],
+        ) from None
+
+
+def _short(value: object, limit: int = 40) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= limit else shown[: limit - 1] + "…"

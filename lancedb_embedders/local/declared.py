@@ -1,0 +1,129 @@
+"""What a model's folder says about itself, read from its small files: no weights, no torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lancedb_embedders.errors import ModelLoadError
+
+# In the order in which sentence-transformers concatenates them.
+_LEGACY_POOLING = {
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_max_tokens": "max",
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
+    "pooling_mode_weightedmean_tokens": "weightedmean",
+    "pooling_mode_lasttoken": "lasttoken",
+}
+POOLING_MODES = tuple(_LEGACY_POOLING.values())
+_QUERY_NAMES = ("query",)
+_DOCUMENT_NAMES = ("document", "passage", "corpus")
+
+
+@dataclass(frozen=True)
+class Declared:
+    """Facts about a model; None is "not said".
+
+    Attributes
+    ----------
+    dim : int or None
+        Dimensions of its vectors.
+    pooling : str or None
+        How token vectors become one; several joined by ``+``.
+    max_length : int or None
+        Tokens it takes, special tokens included.
+    limit : int or None
+        Tokens it has positions for: `max_length` cannot be set higher.
+    query_prompt, document_prompt : str or None
+        Text before each input.
+    truncate_dim : int or None
+        Dimensions it is meant to be cut to.
+    """
+
+    dim: int | None = None
+    pooling: str | None = None
+    max_length: int | None = None
+    limit: int | None = None
+    query_prompt: str | None = None
+    document_prompt: str | None = None
+    truncate_dim: int | None = None
+
+
+def read_declared(folder: Path) -> Declared:
+    """Read what the model in `folder` declares.
+
+    Raises
+    ------
+    ModelLoadError
+        A file that is there is not valid JSON, or not of the expected form.
+    """
+    settings = _read(folder / "config_sentence_transformers.json", dict)
+    prompts = settings.get("prompts") or {}
+    default = prompts.get(settings.get("default_prompt_name"))
+    dim, pooling = _shape(folder)
+    return Declared(
+        dim=dim,
+        pooling=pooling,
+        max_length=_read(folder / "sentence_bert_config.json", dict).get("max_seq_length"),
+        limit=position_limit(_read(folder / "config.json", dict)),
+        query_prompt=first_prompt(prompts, _QUERY_NAMES) or default,
+        document_prompt=first_prompt(prompts, _DOCUMENT_NAMES) or default,
+        truncate_dim=settings.get("truncate_dim"),
+    )
+
+
+def first_prompt(prompts: Mapping[str, str | None], names: tuple[str, ...]) -> str | None:
+    """Return the first prompt under `names` that is not blank: blank ones say nothing."""
+    return next((prompts[name] for name in names if prompts.get(name)), None)
+
+
+def position_limit(config: Mapping[str, Any]) -> int | None:
+    """Return how many tokens a transformer has positions for, by its ``config.json``."""
+    limit = config.get("max_position_embeddings")
+    if not isinstance(limit, int) or limit <= 0:
+        return None
+    # RoBERTa's descendants begin to count after the padding token.
+    if config.get("model_type") in {"roberta", "xlm-roberta", "camembert", "mpnet", "longformer"}:
+        return limit - config.get("pad_token_id", 1) - 1
+    return limit
+
+
+def pooling_name(modes: str | tuple[str, ...] | list[str]) -> str:
+    """Return one name for one or more pooling modes."""
+    return modes if isinstance(modes, str) else "+".join(modes)
+
+
+def _shape(folder: Path) -> tuple[int | None, str | None]:
+    dim: int | None = None
+    pooling: str | None = None
+    for module in _read(folder / "modules.json", list):
+        kind = str(module.get("type", "")).rsplit(".", 1)[-1]
+        config = _read(folder / str(module.get("path", "")) / "config.json", dict)
+        if kind == "Pooling":
+            modes = config.get("pooling_mode") or [
+                mode for key, mode in _LEGACY_POOLING.items() if config.get(key)
+            ]
+            pooling = pooling_name(modes or "mean")
+            size = config.get("embedding_dimension") or config.get("word_embedding_dimension")
+            dim = size * (pooling.count("+") + 1) if size else None
+        elif kind == "Dense":
+            dim = config.get("out_features")
+        elif kind not in {"Transformer", "Normalize", "Dropout", "LayerNorm"}:
+            return None, pooling
+    return dim, pooling
+
+
+def _read(file: Path, kind: type[Any]) -> Any:
+    if not file.is_file():
+        return kind()
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ModelLoadError(f"{file} is damaged: {error}. Fetch the model again") from None
+    if not isinstance(content, kind):
+        raise ModelLoadError(f"{file} is damaged: expected a {kind.__name__}. Fetch it again")
+    return content

@@ -1,0 +1,294 @@
+"""`LocalTextEmbedder`: what all functions share that embed text with a model on this machine."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import PositiveInt, field_validator
+
+from lancedb_embedders import catalog, output
+from lancedb_embedders.embedder import Batch, Embedder, Role, process_option
+from lancedb_embedders.errors import (
+    ConfigurationError,
+    EmbeddingWarning,
+    ModelDriftError,
+    TextTooLongError,
+    name_rows,
+)
+from lancedb_embedders.local import probe
+from lancedb_embedders.local.declared import POOLING_MODES, Declared, read_declared
+from lancedb_embedders.local.engine import EngineOptions
+from lancedb_embedders.local.locate import at_hand, explicit_folder
+from lancedb_embedders.local.model import Encoding, LoadedModel
+from lancedb_embedders.local.store import ModelKey, store
+from lancedb_embedders.settings import EngineName, Precision, settings
+
+
+class LocalTextEmbedder(Embedder, registry_name=None):
+    """Text through a sentence-transformers model on this machine.
+
+    Parameters
+    ----------
+    name : str
+        A name on the hub, or the path of a model's folder. A table stores the folder's name,
+        never its path; another process finds it through ``LANCEDB_EMBEDDERS_MODELS``.
+    revision : str, optional
+        Commit, branch or tag on the hub. The commit that was loaded is what a table stores.
+    pooling : str, optional
+        ``"mean"``, ``"cls"``, ``"max"`` or another mode of sentence-transformers; None: the
+        model's own.
+    query_prompt, document_prompt : str, optional
+        Text put before each query or row. None: what the model or the catalogue says; ``""``:
+        none.
+    max_length : int, optional
+        Tokens a text may have, special tokens included; None: what the model says.
+    on_overflow : {"warn", "error", "truncate"}
+        What a longer text does: it is cut with one warning, raises `TextTooLongError`, or is
+        cut without a word.
+    dim : int, optional
+        Dimensions that the model gives; known from the catalogue or the model.
+    device, engine, precision, batch_tokens, folder
+        Options of this process, see `lancedb_embedders.settings`; never stored.
+
+    Raises
+    ------
+    ConfigurationError
+        Options that do not fit the model.
+    ModelNotFoundError
+        The model is nowhere; the message says where it was looked for.
+    """
+
+    name: str
+    revision: str | None = None
+    pooling: str | None = None
+    query_prompt: str | None = None
+    document_prompt: str | None = None
+    max_length: PositiveInt | None = None
+    on_overflow: Literal["warn", "error", "truncate"] = "warn"
+    dim: PositiveInt | None = None
+    device: str | None = process_option()
+    engine: EngineName | None = process_option()
+    precision: Precision | None = process_option()
+    batch_tokens: int | None = process_option(ge=1)
+    folder: Path | None = process_option()
+
+    def model_post_init(self, context: Any, /) -> None:
+        self._resolve_name()
+        if self.written_by is None:
+            self._resolve_defaults()
+        self._check()
+        super().model_post_init(context)
+
+    @field_validator("pooling")
+    @classmethod
+    def _check_pooling(cls, mode: str | None) -> str | None:
+        unknown = [part for part in (mode or "").split("+") if part not in POOLING_MODES]
+        if mode is not None and unknown:
+            raise ValueError(f"{mode!r} is not known; there are: {', '.join(POOLING_MODES)}")
+        return mode
+
+    def ndims(self) -> int:
+        """Return the size of the vector column; loads the model only if nothing else tells."""
+        return self.column_dims(self.dim or self._loaded().engine.facts.dim or 0)
+
+    def embed(self, batch: Batch) -> npt.NDArray[np.float32]:
+        """Embed texts with the model; see `Embedder.embed`."""
+        model = self._loaded()
+        self._guard(model)
+        encoding = self._encoding(model, batch.role)
+        if self.on_overflow == "error":
+            self._refuse_long(model, encoding, batch)
+        options = self.process_options()
+        vectors, lost, total = model.encode(
+            batch.inputs, encoding, options["batch_tokens"], options["progress"]
+        )
+        if self.on_overflow == "warn":
+            _report_overflow(lost, total, encoding, batch)
+        return vectors
+
+    def fingerprint(self) -> str:
+        """Return the signature of the model's vector of a fixed text, under these options."""
+        model = self._loaded()
+        key = (self.identity(),)
+        if key not in model.signatures:
+            model.signatures[key] = probe.signature(self._probe(model))
+        return str(model.signatures[key])
+
+    def resolved(self) -> dict[str, Any]:
+        """Return every option that affects vectors, as the loaded model has them."""
+        if self.written_by is not None:
+            return super().resolved()
+        model = self._loaded()
+        facts = model.engine.facts
+        known = {
+            "revision": model.location.revision,
+            "pooling": facts.pooling,
+            "max_length": facts.max_length,
+            "dim": facts.dim,
+            "query_prompt": self._prompt(facts, "query"),
+            "document_prompt": self._prompt(facts, "document"),
+            "truncate_dim": facts.truncate_dim,
+        }
+        stored = super().resolved()
+        # A branch or tag moves on; the commit that was loaded does not.
+        if known["revision"] is not None:
+            stored["revision"] = known["revision"]
+        return {name: known.get(name) if v is None else v for name, v in stored.items()}
+
+    # -- deciding what was left open --------------------------------------------------------
+
+    def _resolve_name(self) -> None:
+        if self.folder is not None:
+            self._set(folder=self.folder.expanduser().resolve())
+            return
+        explicit = explicit_folder(self.name)
+        if explicit is not None:
+            name, revision, folder = explicit
+            self._set(name=name, revision=self.revision or revision, folder=folder)
+
+    def _resolve_defaults(self) -> None:
+        location = at_hand(self.name, self.revision, self.folder, settings.models)
+        facts = Declared() if location is None else read_declared(location.folder)
+        card = None if self.folder is not None else catalog.find(self.name)
+        if card is not None and card.provider != "local":
+            raise ConfigurationError(
+                f"{self.name} is hosted by {card.provider}; {self.registry_name} runs models on "
+                "this machine"
+            )
+        if card is not None:
+            facts = Declared(
+                dim=facts.dim or card.dims,
+                pooling=facts.pooling or card.pooling,
+                max_length=facts.max_length or card.context,
+                limit=facts.limit,
+                query_prompt=facts.query_prompt or card.query_prompt,
+                document_prompt=facts.document_prompt or card.document_prompt,
+                truncate_dim=facts.truncate_dim,
+            )
+            self._check_prompts(card)
+        if self.max_length is not None and facts.limit and self.max_length > facts.limit:
+            raise ConfigurationError(
+                f"max_length={self.max_length} is more than the {facts.limit} tokens that "
+                f"{self.name} has positions for"
+            )
+        revision = None if location is None else location.revision
+        decided = {
+            "revision": revision or self.revision,
+            "dim": facts.dim,
+            "pooling": facts.pooling,
+            "max_length": facts.max_length,
+            "query_prompt": facts.query_prompt,
+            "document_prompt": facts.document_prompt,
+            "truncate_dim": facts.truncate_dim,
+        }
+        given = {name: getattr(self, name) for name in decided if name != "revision"}
+        self._set(**{**decided, **{k: v for k, v in given.items() if v is not None}})
+
+    def _check_prompts(self, card: catalog.ModelCard) -> None:
+        given = [name for name in ("query_prompt", "document_prompt") if getattr(self, name)]
+        if card.prompts == "forbidden" and given:
+            raise ConfigurationError(
+                f"{self.name} must not be given a prompt, it can only hurt there; leave out "
+                f"{' and '.join(given)}"
+            )
+
+    def _check(self) -> None:
+        if self.dim is not None:
+            self.column_dims(self.dim)
+
+    def _set(self, **values: Any) -> None:
+        # The fields are frozen for everyone else; here they are being decided.
+        for name, value in values.items():
+            self.__dict__[name] = value
+
+    # -- the model ------------------------------------------------------------------------------
+
+    def _loaded(self) -> LoadedModel:
+        options = self.process_options()
+        current = settings.current()
+        key = ModelKey(
+            name=self.name,
+            revision=self.revision,
+            folder=options["folder"],
+            models=current.models,
+            pooling=self.pooling,
+            options=EngineOptions(
+                engine=options["engine"],
+                device=options["device"],
+                precision=options["precision"],
+                trust_remote_code=current.trust_remote_code,
+            ),
+        )
+        return store.get(key)
+
+    def _encoding(self, model: LoadedModel, role: Role) -> Encoding:
+        facts = model.engine.facts
+        length = self.max_length or facts.max_length
+        if length is not None and facts.limit is not None and length > facts.limit:
+            raise ConfigurationError(
+                f"max_length={length} is more than the {facts.limit} tokens that {self.name} has "
+                "positions for"
+            )
+        return Encoding(prompt=self._prompt(facts, role), role=role, max_length=length)
+
+    def _prompt(self, facts: Declared, role: Role) -> str:
+        own, declared = (
+            (self.query_prompt, facts.query_prompt)
+            if role == "query"
+            else (self.document_prompt, facts.document_prompt)
+        )
+        return own if own is not None else declared or ""
+
+    # -- the drift guard ------------------------------------------------------------------------
+
+    def _probe(self, model: LoadedModel) -> output.Float32:
+        vectors, _, _ = model.encode([probe.PROBE_TEXT], self._encoding(model, "document"))
+        return output.normalize(output.truncate(vectors, self.truncate_dim))[0]
+
+    def _guard(self, model: LoadedModel) -> None:
+        if self.signature is None:
+            return
+        key = (self.identity(), self.signature)
+        if key not in model.signatures:
+            model.signatures[key] = probe.similarity(self.signature, self._probe(model))
+        cosine = model.signatures[key]
+        if cosine < probe.MIN_COSINE:
+            raise ModelDriftError(
+                f"{self.name} as found now ({model.location.origin}: {model.location.folder}) is "
+                f"not the model that this table's vectors were made with: cosine {cosine:.3f} on "
+                f"the probe text, at least {probe.MIN_COSINE} expected. Nothing was written or "
+                "searched. Put the original model back, or embed the rows anew in another table"
+            )
+
+    # -- texts that are too long ----------------------------------------------------------------
+
+    def _refuse_long(self, model: LoadedModel, encoding: Encoding, batch: Batch) -> None:
+        rows = [batch.rows[i] for i in model.overflows(batch.inputs, encoding)]
+        if rows:
+            raise TextTooLongError(
+                f"{name_rows(rows)}: longer than the {encoding.max_length} tokens that "
+                f"{self.name} takes. Shorten the text, split it into rows, or set "
+                'on_overflow="warn" or "truncate" to cut it',
+                rows,
+            )
+
+
+def _report_overflow(
+    lost: npt.NDArray[np.int64], total: int, encoding: Encoding, batch: Batch
+) -> None:
+    cut = np.flatnonzero(lost)
+    if not len(cut):
+        return
+    count = sum(batch.counts[i] for i in cut)
+    rows = [batch.rows[i] for i in cut]
+    warnings.warn(
+        f"{count:,} of {sum(batch.counts):,} texts ({name_rows(rows)}) are longer than "
+        f"{encoding.max_length} tokens and were cut: {lost.sum() / total:.1%} of all tokens lost. "
+        'Split them into rows, or choose on_overflow="error" or "truncate"',
+        EmbeddingWarning,
+        stacklevel=2,
+    )

@@ -1,0 +1,69 @@
+"""What an engine is, and which one runs.
+
+An engine takes token ids and gives vectors. To add one: a module beside `torch_engine` with a
+class like `Engine`, and a line in `load_engine`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from lancedb_embedders.errors import ConfigurationError
+from lancedb_embedders.extras import require
+from lancedb_embedders.local.declared import Declared
+from lancedb_embedders.local.tokens import Tokens
+from lancedb_embedders.output import Float32
+
+Role = Literal["document", "query"]
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """How a model is to run; part of what tells one loaded model from another."""
+
+    engine: str
+    device: str
+    precision: str
+    trust_remote_code: bool
+
+
+class Engine(Protocol):
+    """A loaded model."""
+
+    #: Facts of the model as loaded; all but prompts and `truncate_dim` are known by now.
+    facts: Declared
+    #: Tokens, padding included, that it runs best on at once.
+    batch_tokens: int
+
+    def tokenize(
+        self, texts: Sequence[str], prompt: str, role: Role, max_length: int | None
+    ) -> Tokens:
+        """Put `prompt` before each text and return what `forward` takes."""
+
+    def forward(self, items: Sequence[Any], prompt: str, role: Role) -> Float32:
+        """Return one float32 row an item, in order."""
+
+
+def load_engine(folder: Path, pooling: str | None, options: EngineOptions) -> Engine:
+    """Load the model in `folder`.
+
+    Raises
+    ------
+    ConfigurationError
+        An engine, device or pooling that cannot be had.
+    MissingExtraError
+        The engine's extra is not installed.
+    ModelLoadError
+        The folder is damaged or incomplete.
+    """
+    if options.engine == "openvino":
+        require("openvino", 'engine="openvino"')
+        raise ConfigurationError(
+            'engine="openvino" is not part of this version of lancedb-embedders; use "torch"'
+        )
+    from lancedb_embedders.local.torch_engine import TorchEngine
+
+    return TorchEngine(folder, pooling, options)

@@ -1,0 +1,119 @@
+"""A loaded model: any number of texts in, one float32 array out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lancedb_embedders.local.batches import plan
+from lancedb_embedders.local.engine import Engine, Role
+from lancedb_embedders.local.locate import Location
+from lancedb_embedders.output import Float32
+
+# Texts are tokenized and sorted this many at a time: enough for even batches, and memory for
+# token ids stays flat however many rows come.
+_WINDOW = 8192
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How texts are to be encoded, beside the texts themselves."""
+
+    prompt: str
+    role: Role
+    max_length: int | None
+
+
+@dataclass
+class LoadedModel:
+    """A model in memory and where it came from.
+
+    Attributes
+    ----------
+    location : Location
+        Where it was found.
+    engine : Engine
+        What runs it.
+    signatures : dict
+        Signatures that were computed or found to match, by what they depend on.
+    """
+
+    location: Location
+    engine: Engine
+    signatures: dict[Any, Any] = field(default_factory=dict)
+
+    def encode(
+        self,
+        texts: Sequence[str],
+        encoding: Encoding,
+        batch_tokens: int | None = None,
+        progress: bool | None = False,
+    ) -> tuple[Float32, npt.NDArray[np.int64], int]:
+        """Embed texts.
+
+        Parameters
+        ----------
+        texts : sequence of str
+            Without prompt.
+        encoding : Encoding
+            Prompt, role and length.
+        batch_tokens : int, optional
+            Tokens a batch, padding included; None: what the engine runs best on.
+        progress : bool, optional
+            Show a bar after two seconds; None: only on a terminal.
+
+        Returns
+        -------
+        vectors : numpy.ndarray
+            float32, shape ``(len(texts), dim)``, in the order of `texts`.
+        lost : numpy.ndarray
+            Tokens that were cut off of each text.
+        total : int
+            Tokens of all texts before cutting.
+        """
+        from tqdm.auto import tqdm
+
+        vectors = np.empty((len(texts), self.engine.facts.dim or 0), dtype=np.float32)
+        lost = np.zeros(len(texts), dtype=np.int64)
+        total = 0
+        bar = tqdm(
+            total=len(texts),
+            desc="Embedding",
+            unit=" texts",
+            delay=2,
+            disable=None if progress is None else not progress,
+        )
+        with bar:
+            for start in range(0, len(texts), _WINDOW):
+                window = texts[start : start + _WINDOW]
+                tokens = self._tokenize(window, encoding)
+                lost[start : start + len(window)] = tokens.lost
+                total += int(tokens.lengths.sum() + tokens.lost.sum())
+                for batch in plan(tokens.lengths, batch_tokens or self.engine.batch_tokens):
+                    items = [tokens.items[position] for position in batch]
+                    vectors[start + batch] = self.engine.forward(
+                        items, encoding.prompt, encoding.role
+                    )
+                    bar.update(len(batch))
+        return vectors, lost, total
+
+    def overflows(self, texts: Sequence[str], encoding: Encoding) -> list[int]:
+        """Return the positions of texts that are too long, without embedding any."""
+        if encoding.max_length is None:
+            return []
+        # A token is at least one byte, so most texts need no counting.
+        spare = encoding.max_length - len(encoding.prompt.encode()) - 4
+        long = [i for i, text in enumerate(texts) if len(text.encode()) > spare]
+        found: list[int] = []
+        for start in range(0, len(long), _WINDOW):
+            positions = long[start : start + _WINDOW]
+            tokens = self._tokenize([texts[i] for i in positions], encoding)
+            found += [positions[i] for i in np.flatnonzero(tokens.lost)]
+        return found
+
+    def _tokenize(self, texts: Sequence[str], encoding: Encoding) -> Any:
+        return self.engine.tokenize(texts, encoding.prompt, encoding.role, encoding.max_length)

@@ -1,0 +1,100 @@
+"""The models that are loaded in this process: each once, whoever asks, and not too many."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from lancedb_embedders.local.engine import EngineOptions, load_engine
+from lancedb_embedders.local.locate import locate
+from lancedb_embedders.local.model import LoadedModel
+from lancedb_embedders.settings import settings
+
+
+@dataclass(frozen=True)
+class ModelKey:
+    """What tells one loaded model from another.
+
+    Attributes
+    ----------
+    name : str
+        Name on the hub, or of a folder.
+    revision : str or None
+        Commit, branch or tag.
+    folder : pathlib.Path or None
+        Explicit folder.
+    models : tuple of pathlib.Path
+        Folders that hold models by name.
+    pooling : str or None
+        Pooling in place of the model's own.
+    options : EngineOptions
+        How it runs.
+    """
+
+    name: str
+    revision: str | None
+    folder: Path | None
+    models: tuple[Path, ...]
+    pooling: str | None
+    options: EngineOptions
+
+
+class ModelStore:
+    """Loads models once and keeps the most recently used ones.
+
+    Parameters
+    ----------
+    load : callable
+        Makes a model of its key.
+    """
+
+    def __init__(self, load: Callable[[ModelKey], LoadedModel]) -> None:
+        self._load = load
+        self._lock = threading.Lock()
+        self._models: OrderedDict[ModelKey, LoadedModel] = OrderedDict()
+        self._loading: dict[ModelKey, threading.Lock] = {}
+
+    def get(self, key: ModelKey) -> LoadedModel:
+        """Return a model; many threads that ask at once cause one load.
+
+        Raises
+        ------
+        EmbeddingError
+            Whatever loading raised; a failure is not remembered, the next call tries again.
+        """
+        with self._lock:
+            if key in self._models:
+                self._models.move_to_end(key)
+                return self._models[key]
+            loading = self._loading.setdefault(key, threading.Lock())
+        # Outside the store's own lock: other models stay available meanwhile.
+        with loading:
+            with self._lock:
+                if key in self._models:
+                    return self._models[key]
+            model = self._load(key)
+            with self._lock:
+                self._models[key] = model
+                self._loading.pop(key, None)
+                while len(self._models) > settings.max_models:
+                    self._models.popitem(last=False)
+            return model
+
+    def clear(self) -> None:
+        """Let go of all models."""
+        with self._lock:
+            self._models.clear()
+
+    def __len__(self) -> int:
+        return len(self._models)
+
+
+def _load(key: ModelKey) -> LoadedModel:
+    location = locate(key.name, key.revision, key.folder, key.models)
+    return LoadedModel(location, load_engine(location.folder, key.pooling, key.options))
+
+
+store = ModelStore(_load)

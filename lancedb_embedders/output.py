@@ -1,0 +1,65 @@
+"""From what a model gives to what a column stores: cut, normalize, quantize, check."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+Quantization = Literal["float16", "binary"]
+Float32 = npt.NDArray[np.float32]
+
+#: Arrow type of a vector's elements, by quantization.
+ARROW_TYPES: dict[str | None, pa.DataType] = {
+    None: pa.float32(),
+    "float16": pa.float16(),
+    "binary": pa.uint8(),
+}
+
+
+def truncate(vectors: Float32, dim: int | None) -> Float32:
+    """Keep the first `dim` dimensions of each row (Matryoshka); all of them if None."""
+    return vectors if dim is None else vectors[:, :dim]
+
+
+def normalize(vectors: Float32) -> Float32:
+    """Scale each row to length 1; rows of zeros stay as they are."""
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.divide(vectors, norms, out=np.zeros_like(vectors), where=norms > 0)
+
+
+def quantize(vectors: Float32, quantization: Quantization | None) -> npt.NDArray[Any]:
+    """Store each number in fewer bits.
+
+    Parameters
+    ----------
+    vectors : numpy.ndarray
+        float32, shape ``(n, dim)``.
+    quantization : {None, "float16", "binary"}
+        ``"binary"`` keeps the sign of each dimension, 8 to a byte, for Hamming distance.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32 or float16 of shape ``(n, dim)``, or uint8 of shape ``(n, dim / 8)``.
+    """
+    if quantization == "float16":
+        return vectors.astype(np.float16)
+    if quantization == "binary":
+        return np.packbits(vectors > 0, axis=1)
+    return vectors
+
+
+def bad_rows(vectors: Float32) -> list[int]:
+    """Return the positions of rows that hold NaN or infinity."""
+    # A sum is not finite if any addend is not: one pass, no temporary of the full size.
+    with np.errstate(over="ignore", invalid="ignore"):
+        suspects = np.flatnonzero(~np.isfinite(vectors.sum(axis=1, dtype=np.float64)))
+    return [int(row) for row in suspects if not np.isfinite(vectors[row]).all()]
+
+
+def zero_rows(vectors: Float32) -> list[int]:
+    """Return the positions of rows in which every number is 0."""
+    return [int(row) for row in np.flatnonzero(~vectors.any(axis=1))]

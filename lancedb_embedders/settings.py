@@ -1,0 +1,159 @@
+"""What belongs to the process and never to a table: device, engine, folders, batch sizes.
+
+A value comes from, first to last: the arguments of `create()`, a `settings.override(...)`
+block or an assignment to `settings`, the environment (``LANCEDB_EMBEDDERS_*``), the default.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, PositiveInt, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from lancedb_embedders.errors import ConfigurationError
+
+EngineName = Literal["auto", "torch", "openvino"]
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
+
+ENV_PREFIX = "LANCEDB_EMBEDDERS_"
+
+
+class Settings(BaseSettings):
+    """The settings of this process; each can be set as ``LANCEDB_EMBEDDERS_<NAME>``."""
+
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="forbid", frozen=True)
+
+    device: str = Field(
+        default="auto",
+        description='Where local models run: "auto", "cpu", "cuda", "cuda:1", "mps".',
+    )
+    engine: EngineName = Field(
+        default="auto", description="What runs local models; vectors do not depend on it."
+    )
+    precision: Precision = Field(
+        default="auto",
+        description="Arithmetic of local models: auto is float32 on a CPU, 16 bits on a GPU.",
+    )
+    batch_tokens: PositiveInt | None = Field(
+        default=None,
+        description="Tokens, padding included, that go through a local model at once.",
+    )
+    models: Annotated[tuple[Path, ...], NoDecode] = Field(
+        default=(),
+        description=f"Folders that hold models by name, separated by {os.pathsep!r}.",
+    )
+    max_models: PositiveInt = Field(
+        default=4, description="How many local models stay loaded; the longest unused one goes."
+    )
+    trust_remote_code: bool = Field(
+        default=False, description="Run Python code that a model's repository brings along."
+    )
+    progress: bool | None = Field(
+        default=None,
+        description="Progress bar for work past two seconds; unset: only on a terminal.",
+    )
+
+    @field_validator("models", mode="before")
+    @classmethod
+    def _split_paths(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            value = [part for part in value.split(os.pathsep) if part]
+        elif isinstance(value, Path):
+            value = [value]
+        return tuple(Path(part).expanduser() for part in value)
+
+
+class ProcessSettings:
+    """The live settings: attributes read through to overrides, environment and defaults.
+
+    Reading ``settings.device`` looks at the environment each time, so a variable that is
+    set after the import counts. Assigning validates at once. `override` is process-wide,
+    not per thread, because LanceDB embeds on threads of its own.
+
+    Examples
+    --------
+    >>> from lancedb_embedders import settings
+    >>> with settings.override(batch_tokens=512):
+    ...     settings.batch_tokens
+    512
+    """
+
+    _assigned: dict[str, Any]
+    _lock: threading.RLock
+
+    def __init__(self) -> None:
+        object.__setattr__(self, "_assigned", {})
+        object.__setattr__(self, "_lock", threading.RLock())
+
+    def current(self) -> Settings:
+        """Return a validated snapshot of all settings."""
+        return _validated(self._assigned)
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in Settings.model_fields:
+            raise AttributeError(_unknown(name))
+        return getattr(self.current(), name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self._assign({name: value})
+
+    def __dir__(self) -> list[str]:
+        return [*Settings.model_fields, "current", "override"]
+
+    def __repr__(self) -> str:
+        return repr(self.current())
+
+    @contextmanager
+    def override(self, **values: Any) -> Iterator[None]:
+        """Set `values` for the whole process until the block ends.
+
+        Raises
+        ------
+        ConfigurationError
+            A name that is no setting, or a value that does not fit.
+        """
+        with self._lock:
+            before = dict(self._assigned)
+            self._assign(values)
+        try:
+            yield
+        finally:
+            with self._lock:
+                for name in values:
+                    if name in before:
+                        self._assigned[name] = before[name]
+                    else:
+                        self._assigned.pop(name, None)
+
+    def _assign(self, values: dict[str, Any]) -> None:
+        for name in values:
+            if name not in Settings.model_fields:
+                raise ConfigurationError(_unknown(name))
+        with self._lock:
+            _validated({**self._assigned, **values})
+            self._assigned.update(values)
+
+
+def _validated(values: dict[str, Any]) -> Settings:
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = str(first["loc"][0])
+        where = name if name in values else ENV_PREFIX + name.upper()
+        raise ConfigurationError(
+            f"setting {where}={first['input']!r} does not fit: {first['msg']}"
+        ) from None
+
+
+def _unknown(name: str) -> str:
+    return f"no setting is called {name!r}; there are: {', '.join(Settings.model_fields)}"
+
+
+settings = ProcessSettings()
