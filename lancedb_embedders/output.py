@@ -26,8 +26,11 @@ def truncate(vectors: Float32, dim: int | None) -> Float32:
 
 def normalize(vectors: Float32) -> Float32:
     """Scale each row to length 1; rows of zeros stay as they are."""
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.divide(vectors, norms, out=np.zeros_like(vectors), where=norms > 0)
+    # In float64: squares of large float32 numbers overflow, of small ones vanish.
+    squares = np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64)
+    norms = np.sqrt(squares)[:, np.newaxis]
+    out = np.zeros_like(vectors)
+    return np.divide(vectors, norms, out=out, where=norms > 0, casting="same_kind")
 
 
 def quantize(vectors: Float32, quantization: Quantization | None) -> npt.NDArray[Any]:

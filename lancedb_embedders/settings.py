@@ -27,7 +27,9 @@ ENV_PREFIX = "LANCEDB_EMBEDDERS_"
 class Settings(BaseSettings):
     """The settings of this process; each can be set as ``LANCEDB_EMBEDDERS_<NAME>``."""
 
-    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX, env_ignore_empty=True, extra="forbid", frozen=True
+    )
 
     device: str = Field(
         default="auto",
@@ -73,7 +75,8 @@ class ProcessSettings:
     """The live settings: attributes read through to overrides, environment and defaults.
 
     Reading ``settings.device`` looks at the environment each time, so a variable that is
-    set after the import counts. Assigning validates at once. `override` is process-wide,
+    set after the import counts. Assigning validates at once; ``del settings.device``
+    takes the assignment back. `override` is process-wide,
     not per thread, because LanceDB embeds on threads of its own.
 
     Examples
@@ -102,6 +105,10 @@ class ProcessSettings:
 
     def __setattr__(self, name: str, value: Any) -> None:
         self._assign({name: value})
+
+    def __delattr__(self, name: str) -> None:
+        with self._lock:
+            self._assigned.pop(name, None)
 
     def __dir__(self) -> list[str]:
         return [*Settings.model_fields, "current", "override"]

@@ -57,11 +57,11 @@ def is_blank(text: str | None) -> bool:
 
 
 def clean_text(text: str) -> str:
-    """Bring `text` to Unicode form NFC, drop invisible characters, squeeze white space.
+    r"""Bring `text` to Unicode form NFC, drop invisible characters, squeeze white space.
 
     Examples
     --------
-    >>> clean_text("  co\\u00adop\\u200berate\\n\\n now ")
+    >>> clean_text("  co\u00adop\u200berate\n\n now ")
     'cooperate now'
     """
     return " ".join(unicodedata.normalize("NFC", text).translate(_INVISIBLE).split())

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from pydantic import PositiveInt, field_validator
 
 from lancedb_embedders import catalog, output
-from lancedb_embedders.embedder import Batch, Embedder, Role, process_option
+from lancedb_embedders.embedder import Batch, Embedder, Role
 from lancedb_embedders.errors import (
     ConfigurationError,
     EmbeddingWarning,
@@ -26,6 +26,7 @@ from lancedb_embedders.local.locate import at_hand, explicit_folder
 from lancedb_embedders.local.model import Encoding, LoadedModel
 from lancedb_embedders.local.store import ModelKey, store
 from lancedb_embedders.settings import EngineName, Precision, settings
+from lancedb_embedders.stored import process_option
 
 
 class LocalTextEmbedder(Embedder, registry_name=None):
@@ -77,6 +78,7 @@ class LocalTextEmbedder(Embedder, registry_name=None):
     folder: Path | None = process_option()
 
     def model_post_init(self, context: Any, /) -> None:
+        """Decide what was left open, from the model's folder or the catalogue."""
         self._resolve_name()
         if self.written_by is None:
             self._resolve_defaults()
@@ -153,8 +155,10 @@ class LocalTextEmbedder(Embedder, registry_name=None):
     def _resolve_defaults(self) -> None:
         location = at_hand(self.name, self.revision, self.folder, settings.models)
         facts = Declared() if location is None else read_declared(location.folder)
-        card = None if self.folder is not None else catalog.find(self.name)
-        if card is not None and card.provider != "local":
+        card = catalog.find(self.name)
+        if card is not None and facts.dim not in (None, card.dims):
+            card = None  # another model in a folder of that name
+        if location is None and card is not None and card.provider != "local":
             raise ConfigurationError(
                 f"{self.name} is hosted by {card.provider}; {self.registry_name} runs models on "
                 "this machine"
@@ -254,15 +258,22 @@ class LocalTextEmbedder(Embedder, registry_name=None):
             return
         key = (self.identity(), self.signature)
         if key not in model.signatures:
-            model.signatures[key] = probe.similarity(self.signature, self._probe(model))
-        cosine = model.signatures[key]
+            model.signatures[key] = self._likeness(model, self.signature)
+        cosine, reason = model.signatures[key]
         if cosine < probe.MIN_COSINE:
             raise ModelDriftError(
                 f"{self.name} as found now ({model.location.origin}: {model.location.folder}) is "
-                f"not the model that this table's vectors were made with: cosine {cosine:.3f} on "
-                f"the probe text, at least {probe.MIN_COSINE} expected. Nothing was written or "
-                "searched. Put the original model back, or embed the rows anew in another table"
+                f"not the model that this table's vectors were made with: {reason}. Nothing was "
+                "written or searched. Put the original model back, or embed the rows anew in "
+                "another table"
             )
+
+    def _likeness(self, model: LoadedModel, signature: str) -> tuple[float, str]:
+        try:
+            cosine = probe.similarity(signature, self._probe(model))
+        except ConfigurationError as error:  # it cannot even run with the stored options
+            return -1.0, str(error)
+        return cosine, f"cosine {cosine:.3f} on the probe text, {probe.MIN_COSINE} expected"
 
     # -- texts that are too long ----------------------------------------------------------------
 

@@ -38,9 +38,7 @@ class Engine(Protocol):
     #: Tokens, padding included, that it runs best on at once.
     batch_tokens: int
 
-    def tokenize(
-        self, texts: Sequence[str], prompt: str, role: Role, max_length: int | None
-    ) -> Tokens:
+    def tokenize(self, texts: Sequence[str], prompt: str, max_length: int | None) -> Tokens:
         """Put `prompt` before each text and return what `forward` takes."""
 
     def forward(self, items: Sequence[Any], prompt: str, role: Role) -> Float32:

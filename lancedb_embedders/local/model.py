@@ -12,6 +12,7 @@ import numpy.typing as npt
 from lancedb_embedders.local.batches import plan
 from lancedb_embedders.local.engine import Engine, Role
 from lancedb_embedders.local.locate import Location
+from lancedb_embedders.local.tokens import Tokens
 from lancedb_embedders.output import Float32
 
 # Texts are tokenized and sorted this many at a time: enough for even batches, and memory for
@@ -115,5 +116,5 @@ class LoadedModel:
             found += [positions[i] for i in np.flatnonzero(tokens.lost)]
         return found
 
-    def _tokenize(self, texts: Sequence[str], encoding: Encoding) -> Any:
-        return self.engine.tokenize(texts, encoding.prompt, encoding.role, encoding.max_length)
+    def _tokenize(self, texts: Sequence[str], encoding: Encoding) -> Tokens:
+        return self.engine.tokenize(texts, encoding.prompt, encoding.max_length)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +14,8 @@ from lancedb_embedders.local.engine import EngineOptions, load_engine
 from lancedb_embedders.local.locate import locate
 from lancedb_embedders.local.model import LoadedModel
 from lancedb_embedders.settings import settings
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -93,8 +97,17 @@ class ModelStore:
 
 
 def _load(key: ModelKey) -> LoadedModel:
+    start = time.perf_counter()
     location = locate(key.name, key.revision, key.folder, key.models)
-    return LoadedModel(location, load_engine(location.folder, key.pooling, key.options))
+    model = LoadedModel(location, load_engine(location.folder, key.pooling, key.options))
+    _logger.info(
+        "loaded %s from %s (%s) in %.1f s",
+        key.name,
+        location.folder,
+        location.origin,
+        time.perf_counter() - start,
+    )
+    return model
 
 
 store = ModelStore(_load)

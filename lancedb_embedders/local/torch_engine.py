@@ -72,9 +72,7 @@ class TorchEngine:
         )
         self.batch_tokens = _BATCH_TOKENS.get(self._device.type, _BATCH_TOKENS["cpu"])
 
-    def tokenize(
-        self, texts: Sequence[str], prompt: str, role: Role, max_length: int | None
-    ) -> Tokens:
+    def tokenize(self, texts: Sequence[str], prompt: str, max_length: int | None) -> Tokens:
         """Put `prompt` before each text and return token ids, cut to `max_length`."""
         prompted = [prompt + text for text in texts]
         if self._collate is not None:

@@ -1,0 +1,1 @@
+"""Speed, latency and memory against LanceDB's own function: ``python -m benchmarks``."""

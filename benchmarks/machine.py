@@ -1,0 +1,48 @@
+"""What the figures were measured on."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import version
+from pathlib import Path
+
+import psutil
+
+_PACKAGES = (
+    "lancedb-embedders",
+    "lancedb",
+    "sentence-transformers",
+    "transformers",
+    "torch",
+    "pyarrow",
+    "numpy",
+)
+_VECTOR_FLAGS = {"avx2": "AVX2", "avx512f": "AVX-512", "avx512_vnni": "VNNI", "avx512_bf16": "BF16"}
+
+
+def machine() -> str:
+    """Return processor, cores, memory and system in a line."""
+    memory = psutil.virtual_memory().total / 2**30
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{cores} cores, {_processor()}, {memory:.0f} GiB of memory, {platform.system()}"
+
+
+def versions() -> str:
+    """Return Python and the packages that matter, in a line."""
+    packages = ", ".join(f"{name} {version(name)}" for name in _PACKAGES)
+    return f"Python {platform.python_version()}, {packages}"
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if not info.is_file():
+        return platform.processor() or platform.machine()
+    fields = dict(
+        (part.strip() for part in line.split(":", 1))
+        for line in info.read_text(encoding="utf-8").splitlines()
+        if ":" in line
+    )
+    flags = fields.get("flags", "").split()
+    extensions = [name for flag, name in _VECTOR_FLAGS.items() if flag in flags]
+    return " ".join([fields.get("model name", platform.machine()), *extensions])

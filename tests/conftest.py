@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lancedb
+import pytest
+
+# No test may reach a hub by accident; those that talk to one start it themselves.
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Any:
+    return lancedb.connect(tmp_path / "db")
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """Return the folder of evaluation data, or skip."""
+    folder = Path(os.environ.get("LANCEDB_EMBEDDERS_DATA", ROOT / ".." / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no evaluation data in {folder}; set LANCEDB_EMBEDDERS_DATA to its folder")
+    return folder
+
+
+@pytest.fixture
+def python(tmp_path: Path) -> Callable[..., str]:
+    """Run code in a fresh process and return what it printed."""
+
+    def run(code: str, *args: str, env: dict[str, str] | None = None) -> str:
+        done = subprocess.run(
+            [sys.executable, "-c", code, *args],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            cwd=tmp_path,
+            env={**os.environ, **(env or {})},
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith("LANCEDB_EMBEDDERS_") and not name.endswith("_DATA"):
+            monkeypatch.delenv(name)

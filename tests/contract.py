@@ -1,0 +1,106 @@
+"""What the contract suite is run on: one entry a registered function, and its variants."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from lancedb.embeddings import get_registry
+
+from lancedb_embedders import Batch, Embedder
+from lancedb_embedders.stored import registered
+
+
+@dataclass(frozen=True)
+class Case:
+    """A function under contract.
+
+    Attributes
+    ----------
+    function : str
+        Registry name.
+    options : mapping
+        Arguments of `create`.
+    process : mapping
+        Arguments of this process that `create` takes as well and must never store.
+    changed : mapping
+        One option changed so that the vectors differ.
+    local : bool
+        Whether a model on this machine makes the vectors.
+    """
+
+    function: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    process: Mapping[str, Any] = field(default_factory=dict)
+    changed: Mapping[str, Any] = field(default_factory=dict)
+    local: bool = True
+
+    def __str__(self) -> str:
+        shown = ",".join(f"{k}={v}" for k, v in self.options.items())
+        return f"{self.function}[{shown}]" if shown else self.function
+
+    def create(self, **more: Any) -> Any:
+        return get_registry().get(self.function).create(**{**self.options, **more})
+
+    @property
+    def cls(self) -> type[Embedder]:
+        return registered()[self.function]
+
+
+_LOCAL_PROCESS = {
+    "device": "cpu",
+    "engine": "torch",
+    "precision": "float32",
+    "batch_tokens": 1024,
+    "progress": False,
+}
+
+CASES = [
+    Case("sbert", process=_LOCAL_PROCESS, changed={"truncate_dim": 128}),
+    Case(
+        "sbert",
+        options={"truncate_dim": 64, "query_prompt": "query: ", "document_prompt": "passage: "},
+        process=_LOCAL_PROCESS,
+        changed={"document_prompt": "text: "},
+    ),
+    Case(
+        "sbert",
+        options={"quantization": "float16"},
+        process=_LOCAL_PROCESS,
+        changed={"pooling": "cls"},
+    ),
+    Case(
+        "sbert",
+        options={"quantization": "binary"},
+        process=_LOCAL_PROCESS,
+        changed={"max_length": 8},
+    ),
+]
+
+
+class Counting:
+    """What reached a function's `embed`, for tests that count."""
+
+    def __init__(self) -> None:
+        self.batches: list[Batch] = []
+
+    @property
+    def inputs(self) -> list[str]:
+        return [text for batch in self.batches for text in batch.inputs]
+
+
+def counting(case: Case) -> tuple[type[Embedder], Counting]:
+    """Register a real subclass of a case's function that keeps what it was asked to embed."""
+    seen = Counting()
+    base: Any = case.cls
+
+    class CountingEmbeddings(base, registry_name=f"counting-{case.function}"):  # type: ignore[misc]
+        def embed(self, batch: Batch) -> npt.NDArray[np.float32]:
+            seen.batches.append(batch)
+            vectors: npt.NDArray[np.float32] = super().embed(batch)
+            return vectors
+
+    return CountingEmbeddings, seen

