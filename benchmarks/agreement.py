@@ -9,9 +9,8 @@ from benchmarks.job import Job, Result
 def measure(job: Job) -> Result:
     """Return the lowest cosine of the two vectors of a text; both are normalized."""
     import numpy as np
-    import pyarrow as pa
 
-    texts = pa.array(job.texts())
+    texts = job.texts()
     ours, theirs = (
         np.asarray(create(who).compute_source_embeddings(texts), dtype=np.float64)
         for who in CONTESTANTS

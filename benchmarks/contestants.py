@@ -36,19 +36,17 @@ def create(who: str) -> Any:
 def create_table(who: str, folder: Path) -> Any:
     """Create an empty table that embeds its column ``text`` into ``vector``."""
     import lancedb
-    import pyarrow as pa
-    from lancedb.embeddings import EmbeddingFunctionConfig
+    from lancedb.pydantic import LanceModel, Vector
+    from pydantic import create_model
 
     function = create(who)
-    config = EmbeddingFunctionConfig(
-        vector_column="vector", source_column="text", function=function
+    document = create_model(
+        "Document",
+        __base__=LanceModel,
+        text=(str, function.SourceField()),
+        vector=(Vector(function.ndims()), function.VectorField()),
     )
-    vector = pa.list_(pa.float32(), function.ndims())
-    return lancedb.connect(folder).create_table(
-        _TABLE,
-        schema=pa.schema([("text", pa.string()), ("vector", vector)]),
-        embedding_functions=[config],
-    )
+    return lancedb.connect(folder).create_table(_TABLE, schema=document)
 
 
 def open_table(who: str, folder: Path) -> Any:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import pyarrow as pa
+import pyarrow
+
+pa: Any = pyarrow  # it has no types
 
 
-def to_arrow(vectors: Any, dims: int) -> pa.Array:
+def to_arrow(vectors: Any, dims: int) -> Any:
     """Convert as ``lancedb.table._append_vector_columns`` does between function and table."""
     column = [v if v is not None and len(v) == dims else None for v in vectors]
     return pa.array(column, type=pa.list_(pa.float32(), dims))

@@ -66,6 +66,7 @@ def data_folder() -> Path:
 def load(rows: int, queries: int) -> Corpus:
     """Draw `rows` texts and `queries` other sentences; the same ones each time."""
     folder = data_folder()
+    pools: dict[str, Iterable[str]]
     real = [folder / "stsb", folder / "long_peps", folder / "scifact"]
     if all(part.is_dir() for part in real):
         source = "STS benchmark sentences, PEP paragraphs, SciFact abstracts"

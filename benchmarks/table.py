@@ -17,8 +17,10 @@ class Row:
 
     Attributes
     ----------
-    what, unit : str
+    what : str
         What was measured.
+    unit : str
+        Its unit; empty for a count that is neither good nor bad.
     ours, theirs : list of float
         Values, those of one round at the same position.
     more_is_better : bool
@@ -32,9 +34,9 @@ class Row:
     more_is_better: bool = False
 
     def ratios(self) -> list[float]:
-        """Return how many times better ours is, a value a round; empty if a value is 0."""
+        """Return how many times better ours is, a value a round; empty for mere counts."""
         pairs = list(zip(self.ours, self.theirs, strict=True))
-        if not all(a and b for a, b in pairs):
+        if not self.unit or not all(a > 0 and b > 0 for a, b in pairs):
             return []
         return [a / b if self.more_is_better else b / a for a, b in pairs]
 

@@ -65,8 +65,8 @@ class ModelCard(_Facts):
         Dimensions of its vectors, uncut.
     truncate_dims : tuple of int
         Sizes it was trained or is offered to be cut to (Matryoshka).
-    context : int
-        Tokens it takes, special tokens included.
+    context : int or None
+        Tokens it takes, special tokens included; None: any number.
     pooling : str or None
         How token vectors become one; None where there is nothing to pool or it is not known.
     query_prompt, document_prompt : str
@@ -99,7 +99,7 @@ class ModelCard(_Facts):
     modality: tuple[Literal["text", "image"], ...]
     dims: PositiveInt
     truncate_dims: tuple[PositiveInt, ...] = ()
-    context: PositiveInt
+    context: PositiveInt | None = None
     pooling: Literal["mean", "cls", "max", "lasttoken", "weightedmean"] | None = None
     query_prompt: str = ""
     document_prompt: str = ""

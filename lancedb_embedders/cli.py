@@ -97,7 +97,8 @@ def _create(function: str, **options: Any) -> Embedder:
             f"there is no function {function!r}; there are: {', '.join(sorted(known))}"
         )
     given = {name: value for name, value in options.items() if value is not None}
-    return known[function].create(**given)
+    embedder: Embedder = known[function].create(**given)
+    return embedder
 
 
 def _vectors(embedder: Embedder, texts: list[str], role: str) -> Any:

@@ -49,7 +49,7 @@ def run_demo(db: Path, data: Path, rows: int, console: Console) -> None:
         vector: sbert.Vector() = sbert.VectorField()  # type: ignore[valid-type]
 
     start = time.perf_counter()
-    table = lancedb.connect(db).create_table("demo", schema=Paragraph, mode="overwrite")
+    table: Any = lancedb.connect(db).create_table("demo", schema=Paragraph, mode="overwrite")
     console.print(f"Model:  {sbert.name}, ready after {time.perf_counter() - start:.1f} s")
 
     start = time.perf_counter()

@@ -30,7 +30,8 @@ def normalize(vectors: Float32) -> Float32:
     squares = np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64)
     norms = np.sqrt(squares)[:, np.newaxis]
     out = np.zeros_like(vectors)
-    return np.divide(vectors, norms, out=out, where=norms > 0, casting="same_kind")
+    np.divide(vectors, norms, out=out, where=norms > 0, casting="same_kind")
+    return out
 
 
 def quantize(vectors: Float32, quantization: Quantization | None) -> npt.NDArray[Any]:

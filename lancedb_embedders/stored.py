@@ -24,10 +24,10 @@ from lancedb_embedders.version import __version__
 #: Stored with a table, but no part of what makes two functions equal.
 _PROVENANCE = frozenset({"signature", "written_by"})
 
-_registered: dict[str, type[StoredFunction]] = {}
+_registered: dict[str, type[Any]] = {}
 
 
-def registered() -> dict[str, type[StoredFunction]]:
+def registered() -> dict[str, type[Any]]:
     """Return the functions of this package, and those made with it, by registry name."""
     return dict(_registered)
 
@@ -142,8 +142,11 @@ class StoredFunction(EmbeddingFunction):
         except ConfigurationError:
             raise
         except ValueError as error:  # LanceDB: a $var: that is not set
-            notes = " ".join(getattr(error, "__notes__", ()))
-            raise ConfigurationError(f"{cls.registry_name}: {error} {notes}".strip()) from None
+            reason = str(error).splitlines()[0]
+            raise ConfigurationError(
+                f"{cls.registry_name}: {reason}; set it in this process with "
+                "get_registry().set_var(name, value)"
+            ) from None
 
     @classmethod
     def sensitive_keys(cls) -> list[str]:

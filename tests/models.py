@@ -11,7 +11,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Dense, Normalize, Router, Transformer
 from sentence_transformers.sentence_transformer.modules import Pooling, StaticEmbedding
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import (
     BertConfig,
     BertModel,
@@ -93,8 +93,7 @@ def tiny_roberta(
     if growing:  # RobertaTokenizer itself would drop the normalizer when it is loaded
         backend = tokenizer.backend_tokenizer
         backend.normalizer = normalizers.NFKC()
-        special = {name: str(token) for name, token in tokenizer.special_tokens_map.items()}
-        tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, **special)
+        tokenizer = _fast(backend, tokenizer.special_tokens_map)
     config = RobertaConfig(
         vocab_size=len(tokenizer),
         hidden_size=dim,
@@ -121,12 +120,23 @@ def tiny_qwen(
     length: int = 48,
     pooling: str = "lasttoken",
     include_prompt: bool = True,
+    ending: bool = False,
     prompts: Mapping[str, str] | None = None,
     seed: int = 0,
 ) -> Path:
-    """Save a Qwen3: causal, padded on the left, no special tokens, the last token is taken."""
-    vocab, merges = _train_bytes(["<|endoftext|>"])
-    tokenizer = Qwen2Tokenizer(vocab=vocab, merges=merges, padding_side="left")
+    """Save a Qwen3: causal, padded on the left, the last token is taken.
+
+    With ``ending=True`` a token ends each text, the one that pads as well.
+    """
+    end = "<|endoftext|>"
+    vocab, merges = _train_bytes([end])
+    tokenizer: Any = Qwen2Tokenizer(vocab=vocab, merges=merges, padding_side="left")
+    if ending:  # Qwen2Tokenizer itself would drop the ending when it is loaded
+        backend = tokenizer.backend_tokenizer
+        backend.post_processor = processors.TemplateProcessing(
+            single=f"$A {end}", special_tokens=[(end, vocab[end])]
+        )
+        tokenizer = _fast(backend, {"pad_token": end, "eos_token": end, "padding_side": "left"})
     config = Qwen3Config(
         vocab_size=len(tokenizer),
         hidden_size=dim,
@@ -199,7 +209,7 @@ def change_json(file: Path, **values: Any) -> None:
 
 def _bert(
     folder: Path, *, dim: int, seed: int, positions: int = 64, length: int | None = None
-) -> Transformer:
+) -> Any:
     model, tokenizer = _bert_parts(dim, positions, seed)
     return _transformer(folder, model, tokenizer, length)
 
@@ -218,12 +228,17 @@ def _bert_parts(dim: int, positions: int, seed: int) -> tuple[Any, Any]:
     return _seeded(BertModel, config, seed), tokenizer
 
 
-def _transformer(folder: Path, model: Any, tokenizer: Any, length: int | None) -> Transformer:
+def _transformer(folder: Path, model: Any, tokenizer: Any, length: int | None) -> Any:
     # sentence-transformers takes a saved model only.
     parts = folder.with_name(f"{folder.name}-parts")
     model.save_pretrained(parts)
     tokenizer.save_pretrained(parts)
     return Transformer(str(parts), max_seq_length=length)
+
+
+def _fast(backend: Tokenizer, options: Mapping[str, Any]) -> Any:
+    kind: Any = PreTrainedTokenizerFast
+    return kind(tokenizer_object=backend, **options)
 
 
 def _seeded(kind: Any, config: Any, seed: int) -> Any:

@@ -38,8 +38,31 @@ def test_readme_names_the_two_commands_every_function_and_every_model() -> None:
     for name, cls in registered().items():
         if cls.__module__.startswith("lancedb_embedders."):
             assert f"`{name}`" in README
-    for name in catalog.cards():
-        assert name.removeprefix("sentence-transformers/") in README
+
+
+@pytest.mark.parametrize("card", catalog.cards().values(), ids=lambda card: card.name)
+def test_readme_shows_the_catalogue(card: catalog.ModelCard) -> None:
+    assert model_row(card) in README
+
+
+def model_row(card: catalog.ModelCard) -> str:
+    cut = ", ".join(str(dim) for dim in card.truncate_dims)
+    languages = str(card.languages_count or len(card.languages))
+    if card.languages == ("en",):
+        languages = "English"
+    elif card.languages == ("mul",) and card.languages_count is None:
+        languages = "many"
+    size = f"{card.parameters / 1e6:,.0f} M" if card.parameters else ""
+    price = f"${card.price.usd_per_million_tokens:g}" if card.price else ""
+    cells = [
+        card.name.removeprefix("sentence-transformers/"),
+        f"{card.dims}" + (f" ({cut})" if cut else ""),
+        f"{card.context:,}" if card.context else "any",
+        languages,
+        size or price,
+        card.licence,
+    ]
+    return f"| {' | '.join(cells)} |"
 
 
 def test_readme_links_to_files_that_exist() -> None:

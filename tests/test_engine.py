@@ -64,6 +64,7 @@ BUILDERS: dict[str, Callable[[Path], Path]] = {
     "dense": tiny_dense,
     "roberta": tiny_roberta,
     "qwen": tiny_qwen,
+    "qwen-ending": lambda folder: tiny_qwen(folder, ending=True),
     "qwen-mean": lambda folder: tiny_qwen(folder, pooling="mean"),
     "qwen-weighted": lambda folder: tiny_qwen(folder, pooling="weightedmean"),
     "static": tiny_static,
@@ -100,7 +101,8 @@ def encode(model: Path | SentenceTransformer, texts: list[str], **options: Any) 
 
 def create(folder: Path, **options: Any) -> Any:
     defaults = {"normalize": False, "on_overflow": "truncate"}
-    return get_registry().get("sbert").create(name=str(folder), **{**defaults, **options})
+    function: Any = get_registry().get("sbert")
+    return function.create(name=str(folder), **{**defaults, **options})
 
 
 def documents(embedder: Any, texts: list[str]) -> npt.NDArray[Any]:
@@ -143,7 +145,8 @@ def test_queries_equal_encode_query(folders: dict[str, Path], model: str) -> Non
 
 
 def test_bundled_model_by_its_short_name(folders: dict[str, Path]) -> None:
-    embedder = get_registry().get("sbert").create(on_overflow="truncate")
+    function: Any = get_registry().get("sbert")
+    embedder = function.create(on_overflow="truncate")
     assert_same(documents(embedder, TEXTS), encode(folders["minilm"], TEXTS))
 
 
@@ -353,7 +356,7 @@ def test_equal_texts_get_equal_vectors_in_their_rows(folders: dict[str, Path]) -
 
 
 @pytest.mark.parametrize("length", [3, 8, 20])
-@pytest.mark.parametrize("model", ["bert", "qwen", "roberta", "minilm"])
+@pytest.mark.parametrize("model", ["bert", "qwen", "qwen-ending", "roberta", "minilm"])
 def test_max_length(folders: dict[str, Path], model: str, length: int) -> None:
     plain = SentenceTransformer(str(folders[model]), device="cpu")
     plain.max_seq_length = length
@@ -381,7 +384,7 @@ def overflow_warning(embedder: Any, texts: list[str]) -> str:
 
 
 @pytest.mark.parametrize("prompt", ["", "The old river: "])
-@pytest.mark.parametrize(("model", "length"), [("bert", 20), ("qwen", 12), ("minilm", 24)])
+@pytest.mark.parametrize(("model", "length"), [("bert", 20), ("qwen-ending", 12), ("minilm", 24)])
 def test_warning_tells_the_share_that_is_lost(
     folders: dict[str, Path], model: str, length: int, prompt: str
 ) -> None:

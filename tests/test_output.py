@@ -19,7 +19,7 @@ class GivenVectors(Embedder, registry_name="given-vectors-test"):
     def ndims(self) -> int:
         return self.column_dims(8)
 
-    def embed(self, batch: Batch) -> np.ndarray:  # type: ignore[type-arg]
+    def embed(self, batch: Batch) -> np.ndarray:
         return np.array([VECTORS[text] for text in batch.inputs])
 
 
@@ -58,7 +58,7 @@ class WrongShape(Embedder, registry_name="wrong-shape-test"):
     def ndims(self) -> int:
         return 4
 
-    def embed(self, batch: Batch) -> np.ndarray:  # type: ignore[type-arg]
+    def embed(self, batch: Batch) -> np.ndarray:
         return np.ones((self.count, self.dim))
 
 
@@ -79,7 +79,7 @@ def test_cut_then_normalized() -> None:
     st.lists(st.integers(1, 512), max_size=200).map(lambda x: np.array(x, dtype=np.int64)),
     st.integers(1, 4096),
 )
-def test_batches_hold_every_input_once_and_stay_in_budget(lengths: np.ndarray, budget: int) -> None:  # type: ignore[type-arg]
+def test_batches_hold_every_input_once_and_stay_in_budget(lengths: np.ndarray, budget: int) -> None:
     batches = list(plan(lengths, budget))
     assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
     for batch in batches:

@@ -16,7 +16,7 @@ _VECTORS = 10_000
 _DIMS = 384
 
 
-def measure(job: Job) -> Result:
+def measure(_job: Job) -> Result:
     """Convert both forms of the same vectors."""
     import numpy as np
 

@@ -19,7 +19,7 @@ def measure(job: Job) -> Result:
 
     masks: list[tuple[int, int]] = []
 
-    def forward(self: Any, features: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+    def forward(self: Any, features: dict[str, Any], **_: Any) -> dict[str, Any]:
         mask = features["attention_mask"]
         masks.append((mask.numel(), int(mask.sum())))
         ones = torch.ones(len(mask), self.get_embedding_dimension())
@@ -43,7 +43,7 @@ def report(bench: Bench) -> list[Table]:
     results = bench.in_turns(__name__, bench.corpus.texts, rounds=1)
     table = Table("padding: batches as they reach the model")
     table.add("padding among the tokens", "%", results, "share")
-    table.add("tokens that the model computes", "", results, "tokens")
+    table.add("tokens that the model computes, padding included", "tokens", results, "tokens")
     table.add("batches", "", results, "batches")
     table.add("tokens of the largest batch", "", results, "largest")
     table.notes.append(

@@ -88,7 +88,7 @@ def position_limit(config: Mapping[str, Any]) -> int | None:
         return None
     # RoBERTa's descendants begin to count after the padding token.
     if config.get("model_type") in {"roberta", "xlm-roberta", "camembert", "mpnet", "longformer"}:
-        return limit - config.get("pad_token_id", 1) - 1
+        return limit - int(config.get("pad_token_id", 1)) - 1
     return limit
 
 

@@ -251,7 +251,8 @@ class LocalTextEmbedder(Embedder, registry_name=None):
 
     def _probe(self, model: LoadedModel) -> output.Float32:
         vectors, _, _ = model.encode([probe.PROBE_TEXT], self._encoding(model, "document"))
-        return output.normalize(output.truncate(vectors, self.truncate_dim))[0]
+        cut: output.Float32 = output.normalize(output.truncate(vectors, self.truncate_dim))[0]
+        return cut
 
     def _guard(self, model: LoadedModel) -> None:
         if self.signature is None:
@@ -291,8 +292,8 @@ class LocalTextEmbedder(Embedder, registry_name=None):
 def _report_overflow(
     lost: npt.NDArray[np.int64], total: int, encoding: Encoding, batch: Batch
 ) -> None:
-    cut = np.flatnonzero(lost)
-    if not len(cut):
+    cut = np.flatnonzero(lost).tolist()
+    if not cut:
         return
     count = sum(batch.counts[i] for i in cut)
     rows = [batch.rows[i] for i in cut]

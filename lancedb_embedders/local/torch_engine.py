@@ -75,7 +75,7 @@ class TorchEngine:
     def tokenize(self, texts: Sequence[str], prompt: str, max_length: int | None) -> Tokens:
         """Put `prompt` before each text and return token ids, cut to `max_length`."""
         prompted = [prompt + text for text in texts]
-        if self._collate is not None:
+        if self._tokenizer is not None and self._collate is not None:
             return self._tokenizer.encode(prompted, max_length)
         # The model takes no token ids (a router, CLIP): it tokenizes and cuts by itself, and
         # its tokens are counted for the length and the loss alone.
@@ -95,7 +95,7 @@ class TorchEngine:
         import torch
 
         with torch.inference_mode():
-            if self._collate is None:
+            if self._tokenizer is None or self._collate is None:
                 with self._text_lock:
                     features = self._model.preprocess(list(items), prompt=prompt or None, task=role)
                 vectors = self._model(_to(features, self._device), task=role)["sentence_embedding"]
@@ -158,16 +158,16 @@ def _missing_weights(model: SentenceTransformer) -> list[str]:
     return [name for name, was_read in read.items() if not was_read and "pooler" not in name]
 
 
-def _token_input(model: SentenceTransformer) -> tuple[Any, Collate | None]:
+def _token_input(model: SentenceTransformer) -> tuple[Tokenizer | None, Collate | None]:
     """Return a model's tokenizer, and how it takes token ids; None where it takes only text."""
     from sentence_transformers.base.modules import Transformer
     from sentence_transformers.sentence_transformer.modules import StaticEmbedding
     from tokenizers import Tokenizer as Backend
 
-    first = model[0]
+    first: Any = model[0]
     if type(first) is StaticEmbedding:
         return Tokenizer(first.tokenizer, special_tokens=False), _as_bags
-    hf = getattr(first, "tokenizer", None)
+    hf: Any = getattr(first, "tokenizer", None)
     backend = getattr(hf, "backend_tokenizer", None)
     if not isinstance(backend, Backend):
         return None, None
