@@ -31,6 +31,8 @@ class Hub:
         Values of the authorization headers that came.
     gated : dict
         Repository -> status of the answer to whoever wants one of its files: 401 or 403.
+    broken : set of str
+        ``"repository/file"`` that cannot be had, for an error of the hub's own.
     """
 
     def __init__(self) -> None:
@@ -39,6 +41,7 @@ class Hub:
         self.requests: list[str] = []
         self.tokens: set[str] = set()
         self.gated: dict[str, int] = {}
+        self.broken: set[str] = set()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("H", (_Handler,), {"hub": self}))
         self._server.daemon_threads = True
         self._thread = Thread(target=self._server.serve_forever, daemon=True)
@@ -114,6 +117,8 @@ class _Handler(BaseHTTPRequestHandler):
             message = f"Access to model {asked['name']} is restricted."
             headers = {"X-Error-Code": "GatedRepo", "X-Error-Message": message}
             self._send(self.hub.gated[asked["name"]], message.encode(), headers)
+        elif f"{asked['name']}/{asked['file']}" in self.hub.broken:
+            self._send(500, b"")
         else:
             commit, files = found
             content = files[asked["file"]]

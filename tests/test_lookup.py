@@ -95,6 +95,7 @@ CASES = {
     "missing": lambda: about(create(name="acme/all-MiniLM-L6-v3")),
     "forbidden": lambda: about(create(name="acme/forbidden")),
     "unauthorized": lambda: about(create(name="acme/unauthorized")),
+    "broken": lambda: about(create(name="acme/broken")),
     "newer": lambda: fetch("acme/tiny-bert", "newer"),
     "minilm": lambda: fetch("sentence-transformers/all-MiniLM-L6-v2", "minilm"),
 }
@@ -105,6 +106,7 @@ CASES = {
     "table": lambda: searched(f"{folder}/db"),
     "short": lambda: made(create(name="tiny-bert")),
     "by-folder": lambda: searched(f"{folder}/by-folder"),
+    "broken": lambda: made(create(name="acme/broken")),
 }
 """
 
@@ -164,6 +166,8 @@ def downloads(tmp_path_factory: pytest.TempPathFactory) -> Downloads:
         for name, status in (("forbidden", 403), ("unauthorized", 401)):
             hub.publish(f"acme/{name}", sources["full"])
             hub.gated[f"acme/{name}"] = status
+        hub.publish("acme/broken", sources["full"])
+        hub.broken.add("acme/broken/1_Pooling/config.json")
         second, second_output = run(_SECOND, folder, {**online, "HF_TOKEN": SECRET})
         second_requests = list(hub.requests)
     models = {"LANCEDB_EMBEDDERS_MODELS": str(folder / "there")}
@@ -255,7 +259,8 @@ def files_that_hold(folder: Path, text: str) -> list[Path]:
     return [
         file
         for file in folder.rglob("*")
-        if file.is_file() and (text.encode() in file.read_bytes() or text in str(file))
+        if file.is_file()
+        and (text.encode() in file.read_bytes() or text in str(file.relative_to(folder)))
     ]
 
 
@@ -263,42 +268,42 @@ def files_that_hold(folder: Path, text: str) -> list[Path]:
 
 
 def test_an_explicit_folder_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tiny_bert(tmp_path / "models" / "tiny-bert", seed=1)
-    explicit = tiny_bert(tmp_path / "elsewhere" / "tiny-bert", seed=2)
+    tiny_bert(tmp_path / "models" / "first-bert", seed=1)
+    explicit = tiny_bert(tmp_path / "elsewhere" / "first-bert", seed=2)
     monkeypatch.setenv("LANCEDB_EMBEDDERS_MODELS", str(tmp_path / "models"))
     assert_same(embed(name=str(explicit)), plain(explicit))
-    assert_same(embed(name="tiny-bert", folder=explicit), plain(explicit))
+    assert_same(embed(name="first-bert", folder=explicit), plain(explicit))
 
 
 def test_folders_of_models_by_full_and_short_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    full = tiny_bert(tmp_path / "a" / "acme" / "tiny-bert", seed=1)
-    short = tiny_bert(tmp_path / "b" / "tiny-bert", seed=2)
-    known = tiny_bert(tmp_path / "c" / "sentence-transformers" / "tiny-bert", seed=3)
+    full = tiny_bert(tmp_path / "a" / "acme" / "second-bert", seed=1)
+    short = tiny_bert(tmp_path / "b" / "second-bert", seed=2)
+    known = tiny_bert(tmp_path / "c" / "sentence-transformers" / "second-bert", seed=3)
 
     def use(*roots: str) -> None:
         path = os.pathsep.join(str(tmp_path / root) for root in roots)
         monkeypatch.setenv("LANCEDB_EMBEDDERS_MODELS", path)
 
     use("a", "b", "c")
-    assert_same(embed(name="acme/tiny-bert"), plain(full))
-    assert_same(embed(name="tiny-bert"), plain(short))
+    assert_same(embed(name="acme/second-bert"), plain(full))
+    assert_same(embed(name="second-bert"), plain(short))
     use("c", "b")
-    assert_same(embed(name="tiny-bert"), plain(known))
-    assert_same(embed(name="sentence-transformers/tiny-bert"), plain(known))
-    assert_same(embed(name="acme/tiny-bert"), plain(short))
+    assert_same(embed(name="second-bert"), plain(known))
+    assert_same(embed(name="sentence-transformers/second-bert"), plain(known))
+    assert_same(embed(name="acme/second-bert"), plain(short))
     use("nowhere", "b", "a")  # the first folder that has it, be it by the short name
-    assert_same(embed(name="acme/tiny-bert"), plain(short))
+    assert_same(embed(name="acme/second-bert"), plain(short))
 
 
 def test_tilde_in_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = tiny_bert(tmp_path / "models" / "tiny-bert", seed=1)
+    model = tiny_bert(tmp_path / "models" / "third-bert", seed=1)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("LANCEDB_EMBEDDERS_MODELS", "~/models")
-    assert_same(embed(name="tiny-bert"), plain(model))
+    assert_same(embed(name="third-bert"), plain(model))
     monkeypatch.delenv("LANCEDB_EMBEDDERS_MODELS")
-    assert_same(embed(name="~/models/tiny-bert"), plain(model))
+    assert_same(embed(name="~/models/third-bert"), plain(model))
 
 
 def test_folders_of_models_come_before_hub_cache_and_bundled(
@@ -313,12 +318,12 @@ def test_folders_of_models_come_before_hub_cache_and_bundled(
 
 
 def test_a_relative_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = tiny_bert(tmp_path / "models" / "tiny-bert", seed=1)
+    model = tiny_bert(tmp_path / "models" / "fourth-bert", seed=1)
     monkeypatch.chdir(tmp_path)
-    embedder = create(name="models/tiny-bert")
+    embedder = create(name="models/fourth-bert")
     monkeypatch.chdir("/")
     assert_same(embedder.compute_source_embeddings([TEXT])[0], plain(model))
-    assert embedder.name == "tiny-bert"
+    assert embedder.name == "fourth-bert"
 
 
 @pytest.mark.parametrize("name", ["/nowhere/model", "./nowhere", "~/nowhere", "../nowhere"])
@@ -331,7 +336,26 @@ def test_a_folder_without_a_model(tmp_path: Path) -> None:
     with pytest.raises(ModelNotFoundError, match=r"none of modules\.json, config\.json"):
         create(name=str(tmp_path))
     with pytest.raises(ModelNotFoundError, match="no model in its folder"):
-        create(name="tiny-bert", folder=tmp_path)
+        create(name="fifth-bert", folder=tmp_path)
+
+
+def test_a_folder_given_once_does_not_answer_for_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    once = tiny_bert(tmp_path / "once" / "sixth-bert", seed=1)
+    usual = tiny_bert(tmp_path / "usual" / "sixth-bert", seed=2)
+    monkeypatch.setenv("LANCEDB_EMBEDDERS_MODELS", str(tmp_path / "usual"))
+    assert_same(embed(name=str(once)), plain(once))
+    assert_same(embed(name="sixth-bert"), plain(usual))
+
+
+def test_tables_of_two_folders_of_one_name(tmp_path: Path) -> None:
+    folders = [tiny_bert(tmp_path / str(seed) / "seventh-bert", seed=seed) for seed in (1, 2)]
+    tables = [make_table(create(name=str(folder)), folder / "db") for folder in folders]
+    for table, folder in zip(tables, folders, strict=True):
+        table.add([{"text": TEXT}])
+        assert_same(table.to_pandas()["vector"].iloc[1], plain(folder))
+        assert table.search(TEXT).to_list()[0]["_distance"] == pytest.approx(0, abs=1e-6)
 
 
 # -- what a table remembers ---------------------------------------------------------------------
@@ -355,10 +379,10 @@ def test_another_process_finds_the_folder_by_its_name(downloads: Downloads) -> N
 
 
 def test_a_snapshot_path_becomes_name_and_revision(tmp_path: Path, downloads: Downloads) -> None:
-    commit = downloads.commits["full"]
-    snapshot = downloads.cache / "models--acme--tiny-bert" / "snapshots" / commit
+    commit = downloads.commits["partial"]
+    snapshot = downloads.cache / "models--acme--partial" / "snapshots" / commit
     embedder = create(name=f"{snapshot}/")
-    assert (embedder.name, embedder.revision) == ("acme/tiny-bert", commit)
+    assert (embedder.name, embedder.revision) == ("acme/partial", commit)
     make_table(embedder, tmp_path / "db")
     assert files_that_hold(tmp_path / "db", commit)
     assert not files_that_hold(tmp_path / "db", str(downloads.folder))
@@ -406,13 +430,13 @@ def test_files_that_transformers_left_in_the_cache_are_no_model(downloads: Downl
 
 
 def test_a_second_process_takes_what_is_on_disk(downloads: Downloads) -> None:
-    """The hub has moved on to another commit meanwhile, and is not even asked."""
+    # The hub has moved on to another commit meanwhile, and is not even asked.
     again = downloads.second["again"]
     assert again["ndims"] == 32
     assert again["stored"]["revision"] == downloads.commits["full"]
-    # Of the newer commit the process fetched a copy of its own, knowing what it did.
-    asked = [request for request in downloads.second_requests if "acme/tiny-bert" in request]
-    assert asked.count("GET /api/models/acme/tiny-bert/revision/main") == 1
+    # One request is there: the process also fetched the newer commit, to another folder.
+    question = "GET /api/models/acme/tiny-bert/revision/main"
+    assert downloads.second_requests.count(question) == 1
 
 
 def test_a_process_without_a_hub_finds_it_in_the_cache(downloads: Downloads) -> None:
@@ -422,12 +446,18 @@ def test_a_process_without_a_hub_finds_it_in_the_cache(downloads: Downloads) -> 
     assert downloads.offline["short"]["stored"]["revision"] == downloads.commits["short"]
 
 
+def test_a_download_that_broke_off_is_no_model(downloads: Downloads) -> None:
+    # All but one small file came, and without it the pooling would have to be guessed.
+    assert downloads.second["broken"]["error"].startswith("ModelNotFoundError: ")
+    assert downloads.offline["broken"]["error"].startswith("ModelNotFoundError: ")
+
+
 def test_facts_of_a_cached_model_are_known_before_it_is_loaded(
     downloads: Downloads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SENTENCE_TRANSFORMERS_HOME", str(downloads.cache))
-    embedder = create(name="acme/tiny-bert")
-    assert embedder.revision == downloads.commits["full"]
+    embedder = create(name="tiny-bert")
+    assert embedder.revision == downloads.commits["short"]
     assert (embedder.dim, embedder.pooling) == (32, "mean")
 
 

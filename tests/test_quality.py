@@ -38,3 +38,14 @@ def test_sts_benchmark_and_agreement_with_sentence_transformers(
     expected = plain.encode(texts, normalize_embeddings=True)
     assert float((vectors * expected).sum(axis=1).min()) >= 0.9999
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+
+
+@pytest.mark.gpu
+def test_a_gpu_agrees_with_the_cpu(pairs: list[tuple[float, str, str]]) -> None:
+    torch = pytest.importorskip("torch")
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device on this machine")
+    texts = [left for _, left, _ in pairs]
+    on_gpu = get_registry().get("sbert").create(device="cuda").compute_source_embeddings(texts)
+    on_cpu = get_registry().get("sbert").create(device="cpu").compute_source_embeddings(texts)
+    assert float((on_gpu * on_cpu).sum(axis=1).min()) >= 0.999

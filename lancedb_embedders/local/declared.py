@@ -65,11 +65,12 @@ def read_declared(folder: Path) -> Declared:
     prompts = settings.get("prompts") or {}
     default = prompts.get(settings.get("default_prompt_name"))
     dim, pooling = _shape(folder)
+    limit = position_limit(_read(folder / "config.json", dict))
     return Declared(
         dim=dim,
         pooling=pooling,
-        max_length=_read(folder / "sentence_bert_config.json", dict).get("max_seq_length"),
-        limit=position_limit(_read(folder / "config.json", dict)),
+        max_length=_window(folder, limit),
+        limit=limit,
         query_prompt=first_prompt(prompts, _QUERY_NAMES) or default,
         document_prompt=first_prompt(prompts, _DOCUMENT_NAMES) or default,
         truncate_dim=settings.get("truncate_dim"),
@@ -97,11 +98,26 @@ def pooling_name(modes: str | tuple[str, ...] | list[str]) -> str:
     return modes if isinstance(modes, str) else "+".join(modes)
 
 
+def _kind(module: Mapping[str, Any]) -> str:
+    return str(module.get("type", "")).rsplit(".", 1)[-1]
+
+
+def _window(folder: Path, limit: int | None) -> int | None:
+    if "StaticEmbedding" in map(_kind, _read(folder / "modules.json", list)):
+        return None  # its tokenizer may name a length that it does not keep to
+    length = _read(folder / "sentence_bert_config.json", dict).get("max_seq_length")
+    if length is None:
+        length = _read(folder / "tokenizer_config.json", dict).get("model_max_length")
+    # Tokenizers without a limit say 10**30.
+    known = [value for value in (length, limit) if isinstance(value, int) and value < 10**9]
+    return min(known, default=None)
+
+
 def _shape(folder: Path) -> tuple[int | None, str | None]:
     dim: int | None = None
     pooling: str | None = None
     for module in _read(folder / "modules.json", list):
-        kind = str(module.get("type", "")).rsplit(".", 1)[-1]
+        kind = _kind(module)
         config = _read(folder / str(module.get("path", "")) / "config.json", dict)
         if kind == "Pooling":
             modes = config.get("pooling_mode") or [

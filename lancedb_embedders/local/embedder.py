@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from pathlib import Path
 from typing import Any, Literal
@@ -85,6 +86,11 @@ class LocalTextEmbedder(Embedder, registry_name=None):
         self._check()
         super().model_post_init(context)
 
+    @field_validator("name", mode="before")
+    @classmethod
+    def _accept_paths(cls, name: Any) -> Any:
+        return os.fspath(name) if isinstance(name, os.PathLike) else name
+
     @field_validator("pooling")
     @classmethod
     def _check_pooling(cls, mode: str | None) -> str | None:
@@ -126,6 +132,11 @@ class LocalTextEmbedder(Embedder, registry_name=None):
             return super().resolved()
         model = self._loaded()
         facts = model.engine.facts
+        if self.dim is not None and facts.dim != self.dim:
+            raise ConfigurationError(
+                f"{self.name} gives {facts.dim} dimensions, not {self.dim} as expected; "
+                f"create the function with dim={facts.dim}"
+            )
         known = {
             "revision": model.location.revision,
             "pooling": facts.pooling,
@@ -179,14 +190,15 @@ class LocalTextEmbedder(Embedder, registry_name=None):
                 f"max_length={self.max_length} is more than the {facts.limit} tokens that "
                 f"{self.name} has positions for"
             )
-        revision = None if location is None else location.revision
+        # A model that is at hand and says nothing wants no prompt; one that is not may say so yet.
+        unsaid = "" if location is not None or card is not None else None
         decided = {
-            "revision": revision or self.revision,
+            "revision": (location and location.revision) or self.revision,
             "dim": facts.dim,
             "pooling": facts.pooling,
             "max_length": facts.max_length,
-            "query_prompt": facts.query_prompt,
-            "document_prompt": facts.document_prompt,
+            "query_prompt": facts.query_prompt or unsaid,
+            "document_prompt": facts.document_prompt or unsaid,
             "truncate_dim": facts.truncate_dim,
         }
         given = {name: getattr(self, name) for name in decided if name != "revision"}
