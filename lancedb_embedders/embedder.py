@@ -40,18 +40,24 @@ class Batch:
     ----------
     inputs : sequence of str
         Prepared inputs.
-    rows : sequence of int
-        Row in which each input came first, within what LanceDB handed over.
-    counts : sequence of int
-        How many rows hold each input.
+    index : numpy.ndarray
+        For each row that LanceDB handed over, the position of its input, or -1 for a null.
     role : {"document", "query"}
         Whether rows are stored or a search is asked.
     """
 
     inputs: Sequence[str]
-    rows: Sequence[int]
-    counts: Sequence[int]
+    index: npt.NDArray[np.intp]
     role: Role
+
+    def rows(self, positions: Sequence[int]) -> list[int]:
+        """Return the numbers of all rows that hold the inputs at `positions`."""
+        found: list[int] = np.flatnonzero(np.isin(self.index, positions)).tolist()
+        return found
+
+    def counts(self) -> npt.NDArray[np.int64]:
+        """Return how many rows hold each input."""
+        return np.bincount(self.index[self.index >= 0], minlength=len(self.inputs))
 
 
 class Embedder(StoredFunction, registry_name=None):
@@ -109,7 +115,7 @@ class Embedder(StoredFunction, registry_name=None):
         Raises
         ------
         InputError
-            An input that cannot be embedded, named by ``batch.rows``.
+            An input that cannot be embedded, named by ``batch.rows(...)``.
         """
 
     # -- the schema -----------------------------------------------------------------------------
@@ -195,30 +201,20 @@ class Embedder(StoredFunction, registry_name=None):
         if self.clean:
             texts = [text if text is None else clean_text(text) for text in texts]
         positions: dict[str, int] = {}
-        rows: list[int] = []
-        counts: list[int] = []
-        nulls: list[int] = []
-        inverse = np.empty(len(texts), dtype=np.intp)
+        index = np.full(len(texts), -1, dtype=np.intp)
         for row, text in enumerate(texts):
-            if text is None or is_blank(text):
-                nulls.append(row)
-                inverse[row] = -1
-                continue
-            position = positions.setdefault(text, len(rows))
-            if position == len(rows):
-                rows.append(row)
-                counts.append(0)
-            counts[position] += 1
-            inverse[row] = position
+            if text is not None and not is_blank(text):
+                index[row] = positions.setdefault(text, len(positions))
+        nulls = np.flatnonzero(index < 0).tolist()
         if nulls:
             _report_nulls(nulls, len(texts), role)
-        if not rows:
+        if not positions:
             return [None] * len(texts)
-        batch = Batch(list(positions), rows, counts, role)
+        batch = Batch(list(positions), index, role)
         vectors = self._finish(self.embed(batch), batch)
         if nulls:
-            return [None if position < 0 else vectors[position] for position in inverse]
-        return vectors if len(rows) == len(texts) else vectors[inverse]
+            return [None if position < 0 else vectors[position] for position in index]
+        return vectors if len(positions) == len(texts) else vectors[index]
 
     def _finish(self, vectors: npt.ArrayLike, batch: Batch) -> npt.NDArray[Any]:
         vectors = np.asarray(vectors, dtype=np.float32)
@@ -235,16 +231,15 @@ class Embedder(StoredFunction, registry_name=None):
         self._refuse(batch, output.bad_rows(vectors), "a vector with NaN or infinity")
         vectors = output.truncate(vectors, self.truncate_dim)
         if self.normalize:
-            self._refuse(batch, output.zero_rows(vectors), "a vector of zeros, without direction")
+            self._refuse(batch, output.zero_rows(vectors), "a vector of zeros")
             vectors = output.normalize(vectors)
         return output.quantize(vectors, self.quantization)
 
     def _refuse(self, batch: Batch, bad: list[int], what: str) -> None:
         if bad:
-            rows = [batch.rows[position] for position in bad]
             raise VectorError(
-                f"the model gave {what} for {name_rows(rows)}; nothing was written. Look at the "
-                "text there: leave the row out, or set its text to null and add with "
+                f"the model gave {what} for {name_rows(batch.rows(bad))}; nothing was written. "
+                "Look at the text there: leave the row out, or set its text to null and add with "
                 'on_bad_vectors="null"'
             )
 

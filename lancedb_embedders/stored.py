@@ -201,13 +201,7 @@ class StoredFunction(EmbeddingFunction):
     def model_post_init(self, context: Any, /) -> None:
         """Remember the arguments of this process for when LanceDB rebuilds the function."""
         super().model_post_init(context)
-        given = {
-            name: getattr(self, name)
-            for name in self._process_options()
-            if getattr(self, name) is not None
-        }
-        if given:
-            remember(self._process_key(self.model_dump(mode="json")), given)
+        remember(self._process_key(self.model_dump(mode="json")), self._given_options())
 
     # -- what a table remembers -----------------------------------------------------------------
 
@@ -217,7 +211,7 @@ class StoredFunction(EmbeddingFunction):
         stored["signature"] = self.signature or self.fingerprint()
         stored["written_by"] = self.written_by or __version__
         stored = {name: value for name, value in stored.items() if value is not None}
-        remember(self._process_key(stored), recall(self._process_key(self.model_dump(mode="json"))))
+        remember(self._process_key(stored), self._given_options())
         return {**stored, **self._secret_references()}
 
     def identity(self) -> str:
@@ -246,9 +240,8 @@ class StoredFunction(EmbeddingFunction):
 
     def __reduce__(self) -> tuple[Any, ...]:
         stored = {k: v for k, v in self.model_dump(mode="json").items() if v is not None}
-        given = {k: getattr(self, k) for k in self._process_options()}
-        given = {k: v for k, v in given.items() if v is not None}
-        return _recreate, (type(self), {**stored, **self._secret_references(), **given})
+        options = {**stored, **self._secret_references(), **self._given_options()}
+        return _recreate, (type(self), options)
 
     # -- options of this process ----------------------------------------------------------------
 
@@ -261,24 +254,25 @@ class StoredFunction(EmbeddingFunction):
             and field.json_schema_extra.get("process_option")
         ]
 
+    def _given_options(self) -> dict[str, Any]:
+        given = {name: getattr(self, name) for name in self._process_options()}
+        return {name: value for name, value in given.items() if value is not None}
+
     def process_options(self) -> dict[str, Any]:
         """Return the options of this process: the function's own arguments over the settings.
 
-        LanceDB rebuilds a function from what its table stores, so arguments given to an equal
-        function earlier in this process count too.
+        LanceDB rebuilds a function from what its table stores; for such a one, the arguments
+        count that an equal function was given in this process.
         """
         current: Settings = settings.current()
-        stored = self.model_dump(mode="json")
-        given = recall(self._process_key(stored)) or recall(self._process_key(stored, False))
-        merged = {}
-        for name in self._process_options():
-            value = getattr(self, name)
-            if value is None:
-                value = given.get(name)
-            if value is None:
-                value = getattr(current, name, None)
-            merged[name] = value
-        return merged
+        given: dict[str, Any] = {}
+        if self.written_by is not None:
+            stored = self.model_dump(mode="json")
+            given = recall(self._process_key(stored)) or recall(self._process_key(stored, False))
+        given.update(self._given_options())
+        return {
+            name: given.get(name, getattr(current, name, None)) for name in self._process_options()
+        }
 
 
 def _recreate(cls: type[StoredFunction], kwargs: dict[str, Any]) -> StoredFunction:

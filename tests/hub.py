@@ -14,7 +14,9 @@ from urllib.parse import unquote, urlsplit
 
 from typing_extensions import Self
 
-_API = re.compile(r"/api/models/(?P<name>[^/]+/[^/]+)/(?P<what>revision|tree)/(?P<revision>[^/]+)")
+_API = re.compile(
+    r"/api/models/(?P<name>[^/]+/[^/]+)(/(?P<what>revision|tree)/(?P<revision>[^/]+))?"
+)
 _FILE = re.compile(r"/(?P<name>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<file>.+)")
 
 Files = dict[str, bytes]
@@ -106,13 +108,16 @@ class _Handler(BaseHTTPRequestHandler):
         if asked is None:
             self._send(404, b"")
             return
-        found = self.hub.find(asked["name"], asked["revision"])
+        found = self.hub.find(asked["name"], asked["revision"] or "main")
         if found is None:
             # To whoever is not logged in, the hub does not tell missing from private.
             status = 404 if "Authorization" in self.headers else 401
             self._send(status, b"{}", {"X-Error-Code": "RepoNotFound"})
         elif asked.re is _API:
-            self._send(200, json.dumps(_describe(asked["name"], asked["what"], *found)).encode())
+            self._send(
+                200,
+                json.dumps(_describe(asked["name"], asked["what"] or "revision", *found)).encode(),
+            )
         elif asked["name"] in self.hub.gated:
             message = f"Access to model {asked['name']} is restricted."
             headers = {"X-Error-Code": "GatedRepo", "X-Error-Message": message}
@@ -136,7 +141,8 @@ class _Handler(BaseHTTPRequestHandler):
 
 def _describe(name: str, what: str, commit: str, files: Files) -> Any:
     if what == "revision":
-        return {"id": name, "sha": commit, "private": False, "downloads": 0, "tags": []}
+        siblings = [{"rfilename": path} for path in files]
+        return {"id": name, "sha": commit, "private": False, "tags": [], "siblings": siblings}
     return [
         {"type": "file", "path": path, "size": len(content), "oid": _blob_id(content)}
         for path, content in files.items()

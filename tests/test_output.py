@@ -37,7 +37,7 @@ VECTORS = {
 )
 def test_a_bad_vector_is_an_error_with_its_row(bad: str, what: str) -> None:
     function = GivenVectors.create()
-    with pytest.raises(VectorError, match=rf"{what}.* for row 3;"):
+    with pytest.raises(VectorError, match=rf"{what}.* for rows 3, 4;"):
         function.compute_source_embeddings(["good", None, "good", bad, bad])
 
 

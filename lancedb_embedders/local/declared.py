@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
 
 from lancedb_embedders.errors import ModelLoadError
 
@@ -24,8 +25,7 @@ _QUERY_NAMES = ("query",)
 _DOCUMENT_NAMES = ("document", "passage", "corpus")
 
 
-@dataclass(frozen=True)
-class Declared:
+class Declared(BaseModel):
     """Facts about a model; None is "not said".
 
     Attributes
@@ -44,13 +44,15 @@ class Declared:
         Dimensions it is meant to be cut to.
     """
 
-    dim: int | None = None
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    dim: PositiveInt | None = None
     pooling: str | None = None
-    max_length: int | None = None
-    limit: int | None = None
+    max_length: PositiveInt | None = None
+    limit: PositiveInt | None = None
     query_prompt: str | None = None
     document_prompt: str | None = None
-    truncate_dim: int | None = None
+    truncate_dim: PositiveInt | None = None
 
 
 def read_declared(folder: Path) -> Declared:
@@ -61,11 +63,27 @@ def read_declared(folder: Path) -> Declared:
     ModelLoadError
         A file that is there is not valid JSON, or not of the expected form.
     """
+    try:
+        return _read_declared(folder)
+    except (ValidationError, AttributeError, KeyError, TypeError, ValueError) as error:
+        reason = str(error)
+        if isinstance(error, ValidationError):
+            first = error.errors(include_url=False)[0]
+            reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        raise ModelLoadError(
+            f"the model in {folder} has a damaged configuration ({reason}). Fetch the model again"
+        ) from None
+
+
+def _read_declared(folder: Path) -> Declared:
     settings = _read(folder / "config_sentence_transformers.json", dict)
     prompts = settings.get("prompts") or {}
-    default = prompts.get(settings.get("default_prompt_name"))
     dim, pooling = _shape(folder)
     limit = position_limit(_read(folder / "config.json", dict))
+    # A default for all texts; but not one that is meant for the other role.
+    default_name = settings.get("default_prompt_name")
+    taken = default_name in (*_QUERY_NAMES, *_DOCUMENT_NAMES)
+    default = None if taken else prompts.get(default_name)
     return Declared(
         dim=dim,
         pooling=pooling,
@@ -89,7 +107,8 @@ def position_limit(config: Mapping[str, Any]) -> int | None:
         return None
     # RoBERTa's descendants begin to count after the padding token.
     if config.get("model_type") in {"roberta", "xlm-roberta", "camembert", "mpnet", "longformer"}:
-        return limit - int(config.get("pad_token_id", 1)) - 1
+        padding = config.get("pad_token_id")
+        return limit - (1 if padding is None else int(padding)) - 1
     return limit
 
 
@@ -109,7 +128,7 @@ def _window(folder: Path, limit: int | None) -> int | None:
     if length is None:
         length = _read(folder / "tokenizer_config.json", dict).get("model_max_length")
     # Tokenizers without a limit say 10**30.
-    known = [value for value in (length, limit) if isinstance(value, int) and value < 10**9]
+    known = [value for value in (length, limit) if value is not None and value < 10**9]
     return min(known, default=None)
 
 
@@ -139,7 +158,7 @@ def _read(file: Path, kind: type[Any]) -> Any:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ModelLoadError(f"{file} is damaged: {error}. Fetch the model again") from None
+        raise ValueError(f"{file.name}: {error}") from None
     if not isinstance(content, kind):
-        raise ModelLoadError(f"{file} is damaged: expected a {kind.__name__}. Fetch it again")
+        raise TypeError(f"{file.name} is no {kind.__name__}")
     return content

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import PositiveInt, field_validator
 
-from lancedb_embedders import catalog, output
+from lancedb_embedders import output
 from lancedb_embedders.embedder import Batch, Embedder, Role
 from lancedb_embedders.errors import (
     ConfigurationError,
@@ -21,9 +21,10 @@ from lancedb_embedders.errors import (
     name_rows,
 )
 from lancedb_embedders.local import probe
-from lancedb_embedders.local.declared import POOLING_MODES, Declared, read_declared
+from lancedb_embedders.local.declared import POOLING_MODES, Declared
+from lancedb_embedders.local.defaults import forbid_prompts, known_facts
 from lancedb_embedders.local.engine import EngineOptions
-from lancedb_embedders.local.locate import at_hand, explicit_folder
+from lancedb_embedders.local.locate import explicit_folder
 from lancedb_embedders.local.model import Encoding, LoadedModel
 from lancedb_embedders.local.store import ModelKey, store
 from lancedb_embedders.settings import EngineName, Precision, settings
@@ -109,13 +110,15 @@ class LocalTextEmbedder(Embedder, registry_name=None):
         self._guard(model)
         encoding = self._encoding(model, batch.role)
         if self.on_overflow == "error":
-            self._refuse_long(model, encoding, batch)
+            self._refuse_cut(model.overflows(batch.inputs, encoding), encoding, batch)
         options = self.process_options()
-        vectors, lost, total = model.encode(
+        vectors, lengths, lost = model.encode(
             batch.inputs, encoding, options["batch_tokens"], options["progress"]
         )
-        if self.on_overflow == "warn":
-            _report_overflow(lost, total, encoding, batch)
+        if self.on_overflow == "error":
+            self._refuse_cut(np.flatnonzero(lost).tolist(), encoding, batch)
+        elif self.on_overflow == "warn":
+            _report_overflow(lengths, lost, encoding, batch)
         return vectors
 
     def fingerprint(self) -> str:
@@ -164,53 +167,17 @@ class LocalTextEmbedder(Embedder, registry_name=None):
             self._set(name=name, revision=self.revision or revision, folder=folder)
 
     def _resolve_defaults(self) -> None:
-        location = at_hand(self.name, self.revision, self.folder, settings.models)
-        facts = Declared() if location is None else read_declared(location.folder)
-        card = catalog.find(self.name)
-        if card is not None and facts.dim not in (None, card.dims):
-            card = None  # another model in a folder of that name
-        if location is None and card is not None and card.provider != "local":
-            raise ConfigurationError(
-                f"{self.name} is hosted by {card.provider}; {self.registry_name} runs models on "
-                "this machine"
-            )
-        if card is not None:
-            facts = Declared(
-                dim=facts.dim or card.dims,
-                pooling=facts.pooling or card.pooling,
-                max_length=facts.max_length or card.context,
-                limit=facts.limit,
-                query_prompt=facts.query_prompt or card.query_prompt,
-                document_prompt=facts.document_prompt or card.document_prompt,
-                truncate_dim=facts.truncate_dim,
-            )
-            self._check_prompts(card)
-        if self.max_length is not None and facts.limit and self.max_length > facts.limit:
-            raise ConfigurationError(
-                f"max_length={self.max_length} is more than the {facts.limit} tokens that "
-                f"{self.name} has positions for"
-            )
-        # A model that is at hand and says nothing wants no prompt; one that is not may say so yet.
-        unsaid = "" if location is not None or card is not None else None
-        decided = {
-            "revision": (location and location.revision) or self.revision,
-            "dim": facts.dim,
-            "pooling": facts.pooling,
-            "max_length": facts.max_length,
-            "query_prompt": facts.query_prompt or unsaid,
-            "document_prompt": facts.document_prompt or unsaid,
-            "truncate_dim": facts.truncate_dim,
-        }
-        given = {name: getattr(self, name) for name in decided if name != "revision"}
-        self._set(**{**decided, **{k: v for k, v in given.items() if v is not None}})
-
-    def _check_prompts(self, card: catalog.ModelCard) -> None:
-        given = [name for name in ("query_prompt", "document_prompt") if getattr(self, name)]
-        if card.prompts == "forbidden" and given:
-            raise ConfigurationError(
-                f"{self.name} must not be given a prompt, it can only hurt there; leave out "
-                f"{' and '.join(given)}"
-            )
+        known = known_facts(self.name, self.revision, self.folder, self.pooling, settings.models)
+        forbid_prompts(self.name, self.query_prompt, self.document_prompt)
+        limit = known.facts.limit
+        if self.max_length is not None and limit is not None and self.max_length > limit:
+            raise ConfigurationError(_too_long(self.max_length, limit, self.name))
+        decided = known.facts.model_dump(exclude={"limit"})
+        given = {name: getattr(self, name) for name in decided}
+        self._set(
+            **{**decided, **{name: value for name, value in given.items() if value is not None}},
+            revision=known.revision or self.revision,
+        )
 
     def _check(self) -> None:
         if self.dim is not None:
@@ -245,11 +212,14 @@ class LocalTextEmbedder(Embedder, registry_name=None):
         facts = model.engine.facts
         length = self.max_length or facts.max_length
         if length is not None and facts.limit is not None and length > facts.limit:
+            raise ConfigurationError(_too_long(length, facts.limit, self.name))
+        prompt = self._prompt(facts, role)
+        if length is not None and length <= model.engine.overhead(prompt):
             raise ConfigurationError(
-                f"max_length={length} is more than the {facts.limit} tokens that {self.name} has "
-                "positions for"
+                f"max_length={length} leaves no room for text: the {role} prompt and the special "
+                f"tokens alone are {model.engine.overhead(prompt)} tokens"
             )
-        return Encoding(prompt=self._prompt(facts, role), role=role, max_length=length)
+        return Encoding(prompt=prompt, role=role, max_length=length)
 
     def _prompt(self, facts: Declared, role: Role) -> str:
         own, declared = (
@@ -290,29 +260,37 @@ class LocalTextEmbedder(Embedder, registry_name=None):
 
     # -- texts that are too long ----------------------------------------------------------------
 
-    def _refuse_long(self, model: LoadedModel, encoding: Encoding, batch: Batch) -> None:
-        rows = [batch.rows[i] for i in model.overflows(batch.inputs, encoding)]
-        if rows:
-            raise TextTooLongError(
-                f"{name_rows(rows)}: longer than the {encoding.max_length} tokens that "
-                f"{self.name} takes. Shorten the text, split it into rows, or set "
-                'on_overflow="warn" or "truncate" to cut it',
-                rows,
-            )
+    def _refuse_cut(self, positions: list[int], encoding: Encoding, batch: Batch) -> None:
+        if not positions:
+            return
+        rows = batch.rows(positions)
+        raise TextTooLongError(
+            f"{name_rows(rows)}: longer than the {encoding.max_length} tokens that {self.name} "
+            'takes. Shorten the text, split it into rows, or set on_overflow="warn" or '
+            '"truncate" to cut it',
+            rows,
+        )
+
+
+def _too_long(length: int, limit: int, name: str) -> str:
+    return f"max_length={length} is more than the {limit} tokens that {name} has positions for"
 
 
 def _report_overflow(
-    lost: npt.NDArray[np.int64], total: int, encoding: Encoding, batch: Batch
+    lengths: npt.NDArray[np.int64],
+    lost: npt.NDArray[np.int64],
+    encoding: Encoding,
+    batch: Batch,
 ) -> None:
     cut = np.flatnonzero(lost).tolist()
     if not cut:
         return
-    count = sum(batch.counts[i] for i in cut)
-    rows = [batch.rows[i] for i in cut]
+    counts, rows = batch.counts(), batch.rows(cut)
+    share = (lost @ counts) / ((lengths + lost) @ counts)
     warnings.warn(
-        f"{count:,} of {sum(batch.counts):,} texts ({name_rows(rows)}) are longer than "
-        f"{encoding.max_length} tokens and were cut: {lost.sum() / total:.1%} of all tokens lost. "
-        'Split them into rows, or choose on_overflow="error" or "truncate"',
+        f"{len(rows):,} of {counts.sum():,} texts ({name_rows(rows)}) are longer than "
+        f"{encoding.max_length} tokens and were cut: {share:.1%} of all tokens lost. Split them "
+        'into rows, or choose on_overflow="error" or "truncate"',
         EmbeddingWarning,
         stacklevel=2,
     )

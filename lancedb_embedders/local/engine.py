@@ -38,8 +38,13 @@ class Engine(Protocol):
     #: Tokens, padding included, that it runs best on at once.
     batch_tokens: int
 
-    def tokenize(self, texts: Sequence[str], prompt: str, max_length: int | None) -> Tokens:
+    def tokenize(
+        self, texts: Sequence[str], prompt: str, role: Role, max_length: int | None
+    ) -> Tokens:
         """Put `prompt` before each text and return what `forward` takes."""
+
+    def overhead(self, prompt: str) -> int:
+        """Return how many tokens `prompt` and the special tokens take."""
 
     def forward(self, items: Sequence[Any], prompt: str, role: Role) -> Float32:
         """Return one float32 row an item, in order."""

@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from lancedb_embedders import catalog
 from lancedb_embedders.errors import ModelNotFoundError
@@ -21,10 +21,10 @@ BUNDLED_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 BUNDLED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
 _CONFIG_FILES = ("modules.json", "config.json")
-_WEIGHT_PATTERNS = ("*.safetensors", "pytorch_model*.bin")
 # What sentence-transformers reads; a repository also holds the same weights for ONNX, TF, ...
-_DOWNLOADS = ("*.json", "*.txt", "*.model", "*.safetensors", "*.jinja", "*.py")
-_SKIPPED_FOLDERS = ("onnx/*", "openvino/*", "coreml/*", "original/*")
+_FILES = ("*.json", "*.txt", "*.model", "*.safetensors", "*.jinja", "*.py")
+_TORCH_WEIGHTS = "pytorch_model*.bin"
+_OTHER_FORMATS = ("onnx", "openvino", "coreml", "original", "gguf")
 _SNAPSHOT = re.compile(r"models--(?P<name>.+)/snapshots/(?P<revision>[0-9a-f]{40})/?$")
 
 
@@ -67,7 +67,8 @@ def explicit_folder(name: str) -> tuple[str, str | None, Path] | None:
         snapshot = _SNAPSHOT.search(folder.as_posix())
         if snapshot:
             return snapshot["name"].replace("--", "/"), snapshot["revision"], folder
-        return folder.name, None, folder
+        # A copy under the model's own name, relative to where the process runs, keeps that name.
+        return name if catalog.find(name) else folder.name, None, folder
     if folder.is_absolute() or name.startswith((".", "~")) or "\\" in name:
         raise ModelNotFoundError(
             f"no model in folder {name!r}: "
@@ -140,7 +141,8 @@ def locate(
     try:
         return _download(name, revision)
     except Exception as error:
-        raise ModelNotFoundError(_not_found(name, revision, models, error)) from error
+        # The cause is in the message: LanceDB would put its whole traceback there as well.
+        raise ModelNotFoundError(_not_found(name, revision, models, error)) from None
 
 
 def _in_models(name: str, revision: str | None, models: Iterable[Path]) -> Location | None:
@@ -156,21 +158,65 @@ def _in_hub_cache(name: str, revision: str | None) -> Location | None:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError
 
+    repository = catalog.full_name(name)
     try:
         folder = Path(
             snapshot_download(
-                catalog.full_name(name),
+                repository,
                 revision=revision,
                 cache_dir=_cache_dir(),
+                allow_patterns=list(_CONFIG_FILES),
                 local_files_only=True,
             )
         )
     except (OSError, HFValidationError):
         return None
-    # A snapshot may hold a few files only, of a download that was cut off or wanted no more.
-    if not is_model_folder(folder) or not _has_weights(folder):
+    if not is_model_folder(folder) or not _is_whole(repository, folder):
         return None
     return Location(folder, folder.name, "hub cache")
+
+
+def _is_whole(repository: str, folder: Path) -> bool:
+    """Tell whether a snapshot has all its files: its download may have stopped or wanted few."""
+    from huggingface_hub import get_cached_repo_tree, try_to_load_from_cache
+    from huggingface_hub.errors import CachedRepoTreeNotFoundError
+
+    try:
+        tree = get_cached_repo_tree(repository, revision=folder.name, cache_dir=_cache_dir())
+    except CachedRepoTreeNotFoundError:
+        # Other tools fetch file by file and keep no list; a missing modules.json is then either
+        # known to be missing on the hub, or was never asked for.
+        if not any(any(folder.rglob(p)) for p in ("*.safetensors", _TORCH_WEIGHTS)):
+            return False
+        if (folder / "modules.json").is_file():
+            return True
+        known = try_to_load_from_cache(
+            repository, "modules.json", cache_dir=_cache_dir(), revision=folder.name
+        )
+        return known is not None
+    return all((folder / path).is_file() for path in wanted_files(file.path for file in tree))
+
+
+def wanted_files(paths: Iterable[str]) -> list[str]:
+    """Choose the files of a repository that loading its model with torch takes.
+
+    Examples
+    --------
+    >>> wanted_files(["config.json", "model.safetensors", "pytorch_model.bin", "tf_model.h5",
+    ...               "onnx/config.json", "2_Dense/config.json", "2_Dense/pytorch_model.bin"])
+    ['config.json', 'model.safetensors', '2_Dense/config.json', '2_Dense/pytorch_model.bin']
+    """
+    files = [PurePosixPath(path) for path in paths]
+    converted = {file.parent for file in files if file.suffix == ".safetensors"}
+    return [
+        str(file)
+        for file in files
+        if file.parts[0] not in _OTHER_FORMATS
+        and (
+            any(file.match(pattern) for pattern in _FILES)
+            or (file.match(_TORCH_WEIGHTS) and file.parent not in converted)
+        )
+    ]
 
 
 def _bundled(name: str, revision: str | None) -> Location | None:
@@ -184,27 +230,17 @@ def _bundled(name: str, revision: str | None) -> Location | None:
 
 
 def _download(name: str, revision: str | None) -> Location:
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import HfApi, snapshot_download
 
-    def fetch(patterns: Iterable[str]) -> Path:
-        return Path(
-            snapshot_download(
-                catalog.full_name(name),
-                revision=revision,
-                cache_dir=_cache_dir(),
-                allow_patterns=list(patterns),
-                ignore_patterns=list(_SKIPPED_FOLDERS),
-            )
-        )
-
-    folder = fetch(_DOWNLOADS)
-    if not _has_weights(folder):
-        folder = fetch([*_DOWNLOADS, "*.bin"])
-    return Location(folder, folder.name, "hub")
-
-
-def _has_weights(folder: Path) -> bool:
-    return any(True for pattern in _WEIGHT_PATTERNS for _ in folder.rglob(pattern))
+    repository = catalog.full_name(name)
+    siblings = HfApi().model_info(repository, revision=revision).siblings or []
+    folder = snapshot_download(
+        repository,
+        revision=revision,
+        cache_dir=_cache_dir(),
+        allow_patterns=wanted_files(sibling.rfilename for sibling in siblings),
+    )
+    return Location(Path(folder), Path(folder).name, "hub")
 
 
 def _cache_dir() -> str | None:
@@ -216,13 +252,12 @@ def _not_found(name: str, revision: str | None, models: Iterable[Path], error: E
 
     roots = ", ".join(str(root) for root in models) or "none set"
     wanted = f"{name!r}" + (f" at revision {revision!r}" if revision else "")
-    reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
     lines = [
         f"model {wanted} was not found. Looked in:",
         f"- folders of LANCEDB_EMBEDDERS_MODELS: {roots}",
         f"- hub cache: {_cache_dir() or constants.HF_HUB_CACHE}",
         f"- bundled package: {_about_bundled(name, revision)}",
-        f"- hub, as {catalog.full_name(name)}: {reason}",
+        f"- hub, as {catalog.full_name(name)}: {_hub_reason(name, revision, error)}",
     ]
     similar = [known for known in catalog.similar(name) if known != catalog.full_name(name)]
     if catalog.find(name) is None and similar:
@@ -232,6 +267,23 @@ def _not_found(name: str, revision: str | None, models: Iterable[Path], error: E
         "that folder."
     )
     return "\n".join(lines)
+
+
+def _hub_reason(name: str, revision: str | None, error: Exception) -> str:
+    from huggingface_hub import errors
+
+    log_in = "run `hf auth login` or set HF_TOKEN"
+    if isinstance(error, errors.GatedRepoError):
+        page = f"https://huggingface.co/{catalog.full_name(name)}"
+        return f"it is gated; accept its terms at {page}, then {log_in}"
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return f"there is no such model, or it is private ({log_in})"
+    if isinstance(error, errors.RevisionNotFoundError):
+        return f"the model has no revision {revision!r}"
+    if isinstance(error, (errors.OfflineModeIsEnabled, errors.LocalEntryNotFoundError)):
+        return "not reachable, or HF_HUB_OFFLINE is set"
+    first = next((line for line in str(error).splitlines() if line.strip()), "no answer")
+    return f"{type(error).__name__}: {first.strip()}"
 
 
 def _about_bundled(name: str, revision: str | None) -> str:

@@ -53,7 +53,7 @@ class LoadedModel:
         encoding: Encoding,
         batch_tokens: int | None = None,
         progress: bool | None = False,
-    ) -> tuple[Float32, npt.NDArray[np.int64], int]:
+    ) -> tuple[Float32, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Embed texts.
 
         Parameters
@@ -71,16 +71,13 @@ class LoadedModel:
         -------
         vectors : numpy.ndarray
             float32, shape ``(len(texts), dim)``, in the order of `texts`.
-        lost : numpy.ndarray
-            Tokens that were cut off of each text.
-        total : int
-            Tokens of all texts before cutting.
+        lengths, lost : numpy.ndarray
+            Tokens of each text that went through the model, and that were cut off.
         """
         from tqdm.auto import tqdm
 
         vectors = np.empty((len(texts), self.engine.facts.dim or 0), dtype=np.float32)
-        lost = np.zeros(len(texts), dtype=np.int64)
-        total = 0
+        lengths, lost = np.zeros((2, len(texts)), dtype=np.int64)
         bar = tqdm(
             total=len(texts),
             desc="Embedding",
@@ -92,22 +89,25 @@ class LoadedModel:
             for start in range(0, len(texts), _WINDOW):
                 window = texts[start : start + _WINDOW]
                 tokens = self._tokenize(window, encoding)
+                lengths[start : start + len(window)] = tokens.lengths
                 lost[start : start + len(window)] = tokens.lost
-                total += int(tokens.lengths.sum() + tokens.lost.sum())
                 for batch in plan(tokens.lengths, batch_tokens or self.engine.batch_tokens):
                     items = [tokens.items[position] for position in batch]
                     vectors[start + batch] = self.engine.forward(
                         items, encoding.prompt, encoding.role
                     )
                     bar.update(len(batch))
-        return vectors, lost, total
+        return vectors, lengths, lost
 
     def overflows(self, texts: Sequence[str], encoding: Encoding) -> list[int]:
-        """Return the positions of texts that are too long, without embedding any."""
+        """Return the positions of texts that are clearly too long, without embedding any.
+
+        A token is a byte or more of the text, so most need no counting. The few texts that a
+        tokenizer makes longer than they were show when they are encoded.
+        """
         if encoding.max_length is None:
             return []
-        # A token is at least one byte, so most texts need no counting.
-        spare = encoding.max_length - len(encoding.prompt.encode()) - 4
+        spare = encoding.max_length - self.engine.overhead(encoding.prompt)
         long = [i for i, text in enumerate(texts) if len(text.encode()) > spare]
         found: list[int] = []
         for start in range(0, len(long), _WINDOW):
@@ -117,4 +117,4 @@ class LoadedModel:
         return found
 
     def _tokenize(self, texts: Sequence[str], encoding: Encoding) -> Tokens:
-        return self.engine.tokenize(texts, encoding.prompt, encoding.max_length)
+        return self.engine.tokenize(texts, encoding.prompt, encoding.role, encoding.max_length)

@@ -26,7 +26,8 @@ def change(model: SentenceTransformer, mode: str) -> None:
     ConfigurationError
         The model has no pooling, or a layer behind it does not take vectors of that size.
     """
-    from sentence_transformers.sentence_transformer.modules import Pooling
+    from sentence_transformers.base.modules import Normalize
+    from sentence_transformers.sentence_transformer.modules import Dropout, Pooling
 
     if current(model) == mode:
         return
@@ -38,8 +39,10 @@ def change(model: SentenceTransformer, mode: str) -> None:
     key, old = found
     modes = mode.split("+")
     new = Pooling(old.embedding_dimension, pooling_mode=modes, include_prompt=old.include_prompt)
-    is_last = key == list(model._modules)[-1]
-    if new.pooling_output_dimension != old.pooling_output_dimension and not is_last:
+    keys = list(model._modules)
+    behind = [model._modules[other] for other in keys[keys.index(key) + 1 :]]
+    fits = all(isinstance(module, (Normalize, Dropout)) for module in behind)
+    if new.pooling_output_dimension != old.pooling_output_dimension and not fits:
         raise ConfigurationError(
             f"pooling={mode!r} gives {new.pooling_output_dimension} dimensions, and the layers "
             f"behind it take {old.pooling_output_dimension}"

@@ -41,13 +41,16 @@ class Tokenizer:
         Copied, so that whoever else holds it cannot change it.
     special_tokens : bool, default True
         Whether the model wants its start and end tokens around each text.
+    left : bool, default False
+        Whether a text that is too long loses its beginning instead of its end.
     """
 
-    def __init__(self, backend: Any, special_tokens: bool = True) -> None:
+    def __init__(self, backend: Any, special_tokens: bool = True, left: bool = False) -> None:
         self._backend = type(backend).from_str(backend.to_str())
         self._backend.no_padding()
         self._backend.no_truncation()
         self._special_tokens = special_tokens
+        self._left = left
         self._prefix, self._suffix = self._special_counts()
 
     def encode(self, texts: Sequence[str], max_length: int | None) -> Tokens:
@@ -71,10 +74,9 @@ class Tokenizer:
         """Return how many tokens of a text come from `prompt`, the start token included."""
         return self._prefix + len(self._backend.encode(prompt, add_special_tokens=False).ids)
 
-    @property
-    def overhead(self) -> int:
-        """How many special tokens surround a text."""
-        return self._prefix + self._suffix
+    def overhead(self, prompt: str) -> int:
+        """Return how many tokens of a text are `prompt` and special tokens."""
+        return self.count_prompt(prompt) + self._suffix
 
     def has_vocabulary(self) -> bool:
         """Tell whether there is any token beside the special ones."""
@@ -82,8 +84,11 @@ class Tokenizer:
         return any(token not in added for token in self._backend.get_vocab())
 
     def _cut(self, ids: npt.NDArray[np.int32], max_length: int) -> npt.NDArray[np.int32]:
-        keep = max_length - self._suffix
-        return np.concatenate([ids[:keep], ids[len(ids) - self._suffix :]])
+        end = len(ids) - self._suffix
+        if self._left:
+            start = end - (max_length - self._prefix - self._suffix)
+            return np.concatenate([ids[: self._prefix], ids[start:]])
+        return np.concatenate([ids[: max_length - self._suffix], ids[end:]])
 
     def _special_counts(self) -> tuple[int, int]:
         if not self._special_tokens:
