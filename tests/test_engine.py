@@ -489,3 +489,16 @@ def test_a_table_stores_the_vectors_of_documents_and_searches_with_queries(
     distances = ((expected - query) ** 2).sum(axis=1)
     assert nearest["text"] == TEXTS[int(distances.argmin())]
     assert nearest["_distance"] == pytest.approx(distances.min(), abs=1e-5)
+
+
+def test_a_window_without_room_for_text_is_refused(folders: dict[str, Path]) -> None:
+    with pytest.raises(ConfigurationError, match="max_length=2 leaves no room for text"):
+        documents(create(folders["bert"], max_length=2), ["a text"])
+    long_prompt = create(folders["bert"], document_prompt="the dog " * 100)
+    with pytest.raises(ConfigurationError, match="the document prompt and the special tokens"):
+        documents(long_prompt, ["a text"])
+
+
+def test_options_of_one_function_do_not_reach_another(folders: dict[str, Path]) -> None:
+    create(folders["bert"], precision="bfloat16")
+    assert create(folders["bert"]).process_options()["precision"] == "auto"
