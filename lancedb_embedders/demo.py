@@ -49,7 +49,8 @@ def run_demo(db: Path, data: Path, rows: int, console: Console) -> None:
         vector: sbert.Vector() = sbert.VectorField()  # type: ignore[valid-type]
 
     start = time.perf_counter()
-    table: Any = lancedb.connect(db).create_table("demo", schema=Paragraph, mode="overwrite")
+    mode = "overwrite" if (db / "demo.lance").exists() else "create"
+    table: Any = lancedb.connect(db).create_table("demo", schema=Paragraph, mode=mode)
     console.print(f"Model:  {sbert.name}, ready after {time.perf_counter() - start:.1f} s")
 
     start = time.perf_counter()
