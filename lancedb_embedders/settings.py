@@ -89,14 +89,22 @@ class ProcessSettings:
 
     _assigned: dict[str, Any]
     _lock: threading.RLock
+    _snapshot: tuple[Any, Settings] | None
 
     def __init__(self) -> None:
         object.__setattr__(self, "_assigned", {})
         object.__setattr__(self, "_lock", threading.RLock())
+        object.__setattr__(self, "_snapshot", None)
 
     def current(self) -> Settings:
         """Return a validated snapshot of all settings."""
-        return _validated(self._assigned)
+        # Every query asks; validating anew costs more than comparing what it depends on.
+        with self._lock:
+            depends_on = (dict(self._assigned), [os.environ.get(name) for name in _VARIABLES])
+            if self._snapshot is None or self._snapshot[0] != depends_on:
+                object.__setattr__(self, "_snapshot", (depends_on, _validated(self._assigned)))
+            assert self._snapshot is not None
+            return self._snapshot[1]
 
     def __getattr__(self, name: str) -> Any:
         if name not in Settings.model_fields:
@@ -145,6 +153,9 @@ class ProcessSettings:
         with self._lock:
             _validated({**self._assigned, **values})
             self._assigned.update(values)
+
+
+_VARIABLES = [ENV_PREFIX + name.upper() for name in Settings.model_fields]
 
 
 def _validated(values: dict[str, Any]) -> Settings:

@@ -106,12 +106,12 @@ class LocalTextEmbedder(Embedder, registry_name=None):
 
     def embed(self, batch: Batch) -> npt.NDArray[np.float32]:
         """Embed texts with the model; see `Embedder.embed`."""
-        model = self._loaded()
+        options = self.process_options()
+        model = self._loaded(options)
         self._guard(model)
         encoding = self._encoding(model, batch.role)
         if self.on_overflow == "error":
             self._refuse_cut(model.overflows(batch.inputs, encoding), encoding, batch)
-        options = self.process_options()
         vectors, lengths, lost = model.encode(
             batch.inputs, encoding, options["batch_tokens"], options["progress"]
         )
@@ -190,8 +190,8 @@ class LocalTextEmbedder(Embedder, registry_name=None):
 
     # -- the model ------------------------------------------------------------------------------
 
-    def _loaded(self) -> LoadedModel:
-        options = self.process_options()
+    def _loaded(self, options: dict[str, Any] | None = None) -> LoadedModel:
+        options = options or self.process_options()
         current = settings.current()
         key = ModelKey(
             name=self.name,
