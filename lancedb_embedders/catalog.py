@@ -24,7 +24,8 @@ DEFAULT_ORGANIZATION = "sentence-transformers"
 
 
 class _Facts(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Built when first used: importing the package reads no card.
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 class Score(_Facts):
