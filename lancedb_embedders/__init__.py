@@ -19,8 +19,14 @@ from lancedb_embedders.errors import (
     TextTooLongError,
     VectorError,
 )
-from lancedb_embedders.functions import SbertEmbeddings
+from lancedb_embedders.functions import (
+    LongDocumentEmbeddings,
+    MultilingualEmbeddings,
+    SbertEmbeddings,
+)
+from lancedb_embedders.multivector import MultiVectors
 from lancedb_embedders.settings import settings
+from lancedb_embedders.tables.chunks import chunk_documents
 from lancedb_embedders.version import __version__
 
 __all__ = [
@@ -30,13 +36,17 @@ __all__ = [
     "EmbeddingError",
     "EmbeddingWarning",
     "InputError",
+    "LongDocumentEmbeddings",
     "MissingExtraError",
     "ModelDriftError",
     "ModelLoadError",
     "ModelNotFoundError",
+    "MultiVectors",
+    "MultilingualEmbeddings",
     "SbertEmbeddings",
     "TextTooLongError",
     "VectorError",
     "__version__",
+    "chunk_documents",
     "settings",
 ]

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from lancedb.pydantic import MultiVector as LanceMultiVector
 from lancedb.pydantic import Vector as LanceVector
 from pydantic import Field
 
@@ -27,6 +28,7 @@ from lancedb_embedders.errors import (
     name_rows,
 )
 from lancedb_embedders.inputs.text import accept_texts, clean_text, is_blank
+from lancedb_embedders.multivector import MultiVectors, rows_for_lancedb
 from lancedb_embedders.stored import StoredFunction, process_option
 
 Role = Literal["document", "query"]
@@ -99,7 +101,7 @@ class Embedder(StoredFunction, registry_name=None):
         """Return the size of the vector column; `column_dims` computes it from a model's."""
 
     @abstractmethod
-    def embed(self, batch: Batch) -> npt.NDArray[np.float32]:
+    def embed(self, batch: Batch) -> npt.NDArray[np.float32] | MultiVectors:
         """Turn prepared inputs into vectors.
 
         Parameters
@@ -109,14 +111,24 @@ class Embedder(StoredFunction, registry_name=None):
 
         Returns
         -------
-        numpy.ndarray
-            One row an input, in order, as wide as the model gives them.
+        numpy.ndarray or MultiVectors
+            One row an input, in order, as wide as the model gives them; `MultiVectors` from a
+            function whose `multivector` is true.
 
         Raises
         ------
         InputError
             An input that cannot be embedded, named by ``batch.rows(...)``.
         """
+
+    def prepare(self, text: str) -> str:
+        """Return what is embedded in place of `text`; extend it, equal results count as equal."""
+        return clean_text(text) if self.clean else text
+
+    @property
+    def multivector(self) -> bool:
+        """Whether a row gets several vectors."""
+        return False
 
     # -- the schema -----------------------------------------------------------------------------
 
@@ -137,6 +149,11 @@ class Embedder(StoredFunction, registry_name=None):
         size = self.truncate_dim or dims
         if self.quantization != "binary":
             return size
+        if self.multivector:
+            raise ConfigurationError(
+                'quantization="binary" cannot be had with several vectors a row: LanceDB finds '
+                'no such vectors; use "float16" or none'
+            )
         if size % 8:
             raise ConfigurationError(
                 f'quantization="binary" packs 8 dimensions into a byte, and {size} is not a '
@@ -157,7 +174,8 @@ class Embedder(StoredFunction, registry_name=None):
         ...     text: str = sbert.SourceField()
         ...     vector: sbert.Vector() = sbert.VectorField()
         """
-        return LanceVector(self.ndims(), output.ARROW_TYPES[self.quantization])
+        kind = LanceMultiVector if self.multivector else LanceVector
+        return kind(self.ndims(), output.ARROW_TYPES[self.quantization])
 
     # -- the one path ---------------------------------------------------------------------------
 
@@ -172,7 +190,8 @@ class Embedder(StoredFunction, registry_name=None):
         Returns
         -------
         numpy.ndarray or list
-            Shape ``(n, ndims())``, or a list of rows with ``None`` where there is no vector.
+            Shape ``(n, ndims())``, or a list of rows with ``None`` where there is no vector. A row
+            of a `multivector` function has shape ``(vectors, ndims())``.
 
         Raises
         ------
@@ -185,12 +204,16 @@ class Embedder(StoredFunction, registry_name=None):
 
     def compute_query_embeddings(self, query: Any) -> Any:
         """Embed what is searched for; parameters and errors as in `compute_source_embeddings`."""
-        return self._compute(query, "query")
+        found = self._compute(query, "query")
+        if self.multivector:  # LanceDB takes one vector, or several that must all be matched
+            return [vectors[0] if len(vectors) == 1 else vectors for vectors in found]
+        return found
 
     # LanceDB would retry each error seven times, a TypeError for half an hour.
     def compute_source_embeddings_with_retry(self, values: Any) -> Any:
         """Embed rows to store; nothing is retried that cannot pass."""
-        return self.compute_source_embeddings(values)
+        found = self.compute_source_embeddings(values)
+        return rows_for_lancedb(found, self.ndims()) if self.multivector else found
 
     def compute_query_embeddings_with_retry(self, query: Any) -> Any:
         """Embed a query; nothing is retried that cannot pass."""
@@ -198,13 +221,11 @@ class Embedder(StoredFunction, registry_name=None):
 
     def _compute(self, values: Any, role: Role) -> Any:
         texts = accept_texts(values)
-        if self.clean:
-            texts = [text if text is None else clean_text(text) for text in texts]
         positions: dict[str, int] = {}
         index = np.full(len(texts), -1, dtype=np.intp)
         for row, text in enumerate(texts):
-            if text is not None and not is_blank(text):
-                index[row] = positions.setdefault(text, len(positions))
+            if text is not None and not is_blank(prepared := self.prepare(text)):
+                index[row] = positions.setdefault(prepared, len(positions))
         nulls = np.flatnonzero(index < 0).tolist()
         if nulls:
             _report_nulls(nulls, len(texts), role)
@@ -212,35 +233,45 @@ class Embedder(StoredFunction, registry_name=None):
             return [None] * len(texts)
         batch = Batch(list(positions), index, role)
         vectors = self._finish(self.embed(batch), batch)
-        if nulls:
+        if nulls or self.multivector:
             return [None if position < 0 else vectors[position] for position in index]
         return vectors if len(positions) == len(texts) else vectors[index]
 
-    def _finish(self, vectors: npt.ArrayLike, batch: Batch) -> npt.NDArray[Any]:
-        vectors = np.asarray(vectors, dtype=np.float32)
-        if vectors.ndim != 2 or len(vectors) != len(batch.inputs):
+    def _finish(self, embedded: npt.ArrayLike | MultiVectors, batch: Batch) -> Any:
+        if isinstance(embedded, MultiVectors):
+            if len(embedded.counts) != len(batch.inputs) or not embedded.counts.all():
+                raise VectorError(f"{self.registry_name} gave some inputs no vector")
+            finished = self._finish_each(embedded.vectors, embedded.owners(), batch)
+            return embedded.split(finished)
+        return self._finish_each(embedded, np.arange(len(batch.inputs)), batch)
+
+    def _finish_each(
+        self, embedded: npt.ArrayLike, owners: npt.NDArray[np.int64], batch: Batch
+    ) -> npt.NDArray[Any]:
+        vectors = np.asarray(embedded, dtype=np.float32)
+        if vectors.ndim != 2 or len(vectors) != len(owners):
             raise VectorError(
                 f"{self.registry_name} gave an array of shape {vectors.shape} for "
-                f"{len(batch.inputs)} inputs; nothing was written"
+                f"{len(owners)} inputs; nothing was written"
             )
         if self.column_dims(vectors.shape[1]) != self.ndims():
             raise VectorError(
                 f"{self.registry_name} was expected to give {self.ndims()} dimensions and its "
                 f"model gives {vectors.shape[1]}; nothing was written"
             )
-        self._refuse(batch, output.bad_rows(vectors), "a vector with NaN or infinity")
+        self._refuse(batch, owners[output.bad_rows(vectors)], "a vector with NaN or infinity")
         vectors = output.truncate(vectors, self.truncate_dim)
         if self.normalize:
-            self._refuse(batch, output.zero_rows(vectors), "a vector of zeros")
+            self._refuse(batch, owners[output.zero_rows(vectors)], "a vector of zeros")
             vectors = output.normalize(vectors)
         return output.quantize(vectors, self.quantization)
 
-    def _refuse(self, batch: Batch, bad: list[int], what: str) -> None:
-        if bad:
+    def _refuse(self, batch: Batch, bad: npt.NDArray[np.int64], what: str) -> None:
+        if len(bad):
             raise VectorError(
-                f"the model gave {what} for {name_rows(batch.rows(bad))}; nothing was written. "
-                "Look at the text there: leave the row out, or set its text to null and add with "
-                'on_bad_vectors="null"'
+                f"the model gave {what} for {name_rows(batch.rows(bad.tolist()))}; nothing was "
+                "written. Look at the text there: leave the row out, or set its text to null and "
+                'add with on_bad_vectors="null"'
             )
 
 

@@ -53,6 +53,10 @@ class Settings(BaseSettings):
     max_models: PositiveInt = Field(
         default=4, description="How many local models stay loaded; the longest unused one goes."
     )
+    max_windows: PositiveInt = Field(
+        default=16_384,
+        description="Windows that one document may have: more of them are an error.",
+    )
     trust_remote_code: bool = Field(
         default=False, description="Run Python code that a model's repository brings along."
     )

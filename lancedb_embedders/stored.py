@@ -210,13 +210,22 @@ class StoredFunction(EmbeddingFunction):
         stored = self.resolved()
         stored["signature"] = self.signature or self.fingerprint()
         stored["written_by"] = self.written_by or __version__
-        stored = {name: value for name, value in stored.items() if value is not None}
+        stored = self._without_defaults(stored)
         remember(self._process_key(stored), self._given_options())
         return {**stored, **self._secret_references()}
 
     def identity(self) -> str:
         """Return what makes two functions equal: all options that affect vectors, as JSON."""
         return _as_json(self.model_dump(mode="json"))
+
+    @classmethod
+    def _without_defaults(cls, options: dict[str, Any]) -> dict[str, Any]:
+        """Leave out what is None and means "not given"; None that was chosen stays."""
+        return {
+            name: value
+            for name, value in options.items()
+            if value is not None or cls.model_fields[name].default is not None
+        }
 
     def _process_key(self, stored: dict[str, Any], signature: bool = True) -> str:
         suffix = stored.get("signature") if signature else None
@@ -239,7 +248,7 @@ class StoredFunction(EmbeddingFunction):
         return [(k, v) for k, v in shown if k != "max_retries" and v is not None]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        stored = {k: v for k, v in self.model_dump(mode="json").items() if v is not None}
+        stored = self._without_defaults(self.model_dump(mode="json"))
         options = {**stored, **self._secret_references(), **self._given_options()}
         return _recreate, (type(self), options)
 

@@ -58,6 +58,8 @@ _LOCAL_PROCESS = {
     "progress": False,
 }
 
+_DOCUMENT_PROCESS = {**_LOCAL_PROCESS, "max_windows": 100}
+
 CASES = [
     Case("sbert", process=_LOCAL_PROCESS, changed={"truncate_dim": 128}),
     Case(
@@ -77,6 +79,44 @@ CASES = [
         options={"quantization": "binary"},
         process=_LOCAL_PROCESS,
         changed={"max_length": 8},
+    ),
+    Case("long-document", process=_DOCUMENT_PROCESS, changed={"max_tokens": 8}),
+    Case(
+        "long-document",
+        options={
+            "max_tokens": 12,
+            "overlap": 3,
+            "split": "sentences",
+            "reduce": "weighted",
+            "document_prompt": "passage: ",
+        },
+        process=_DOCUMENT_PROCESS,
+        changed={"reduce": "max"},
+    ),
+    Case(
+        "long-document",
+        options={"max_tokens": 8, "max_length": 20, "late": True, "quantization": "binary"},
+        process=_DOCUMENT_PROCESS,
+        changed={"max_tokens": 5},
+    ),
+    Case(
+        "long-document",
+        options={"max_tokens": 8, "reduce": "none", "quantization": "float16", "truncate_dim": 64},
+        process=_DOCUMENT_PROCESS,
+        changed={"overlap": 4},
+    ),
+    # Its default model is not at hand in tests; these weights are, and go the same way.
+    Case(
+        "multilingual",
+        options={"name": "all-MiniLM-L6-v2", "unicode": "NFKC"},
+        process=_LOCAL_PROCESS,
+        changed={"document_prompt": "text: "},
+    ),
+    Case(
+        "multilingual",
+        options={"name": "all-MiniLM-L6-v2", "unicode": None, "quantization": "binary"},
+        process=_LOCAL_PROCESS,
+        changed={"truncate_dim": 128},
     ),
 ]
 

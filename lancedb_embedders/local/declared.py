@@ -75,6 +75,21 @@ def read_declared(folder: Path) -> Declared:
         ) from None
 
 
+def read_languages(folder: Path) -> tuple[str, ...]:
+    """Return the BCP 47 codes that the head of the README in `folder` lists; () for none."""
+    readme = folder / "README.md"
+    if not readme.is_file():
+        return ()
+    from huggingface_hub import metadata_load
+
+    try:
+        found = (metadata_load(readme) or {}).get("language") or ()
+    except Exception:  # a README is no part of the model: a broken one is as good as none
+        return ()
+    listed = [found] if isinstance(found, str) else list(found)
+    return tuple(code for code in listed if isinstance(code, str))
+
+
 def _read_declared(folder: Path) -> Declared:
     settings = _read(folder / "config_sentence_transformers.json", dict)
     prompts = settings.get("prompts") or {}

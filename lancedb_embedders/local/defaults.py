@@ -8,7 +8,8 @@ from pathlib import Path
 
 from lancedb_embedders import catalog
 from lancedb_embedders.errors import ConfigurationError
-from lancedb_embedders.local.declared import Declared, read_declared
+from lancedb_embedders.languages import UNLISTED
+from lancedb_embedders.local.declared import Declared, read_declared, read_languages
 from lancedb_embedders.local.locate import at_hand
 
 
@@ -53,9 +54,7 @@ def known_facts(
     """
     location = at_hand(name, revision, folder, models)
     facts = Declared() if location is None else read_declared(location.folder)
-    card = catalog.find(name)
-    if card is not None and facts.dim not in (None, card.dims):
-        card = None  # another model in a folder of that name
+    card = _card(name, facts)
     if card is not None and location is None and card.provider != "local":
         raise ConfigurationError(f"{name} is hosted by {card.provider}, not run on this machine")
     if card is not None:
@@ -70,6 +69,24 @@ def known_facts(
     if pooling is not None and pooling.count("+") != (facts.pooling or "").count("+"):
         facts = facts.model_copy(update={"dim": None})  # several modes are laid side by side
     return Known(facts, None if location is None else location.revision)
+
+
+def known_languages(
+    name: str, revision: str | None, folder: Path | None, models: Iterable[Path]
+) -> tuple[str, ...]:
+    """Return the BCP 47 codes of the languages a model was trained for; () where nobody says.
+
+    Parameters
+    ----------
+    name, revision, folder, models
+        As in `lancedb_embedders.local.locate.at_hand`.
+    """
+    location = at_hand(name, revision, folder, models)
+    card = _card(name, Declared() if location is None else read_declared(location.folder))
+    listed = () if card is None else card.languages
+    if location is not None and UNLISTED.issuperset(listed):
+        listed = read_languages(location.folder)
+    return () if UNLISTED & set(listed) else listed
 
 
 def forbid_prompts(name: str, *prompts: str | None) -> None:
@@ -87,6 +104,12 @@ def forbid_prompts(name: str, *prompts: str | None) -> None:
             f"{name} must not be given a prompt, it can only hurt there; leave out "
             f"{' and '.join(map(repr, given))}"
         )
+
+
+def _card(name: str, facts: Declared) -> catalog.ModelCard | None:
+    card = catalog.find(name)
+    other = card is not None and facts.dim not in (None, card.dims)
+    return None if other else card  # another model in a folder of that name has no card
 
 
 def _completed(facts: Declared, card: catalog.ModelCard) -> Declared:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import warnings
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,18 +14,21 @@ from lancedb_embedders import output
 from lancedb_embedders.embedder import Batch, Embedder, Role
 from lancedb_embedders.errors import (
     ConfigurationError,
-    EmbeddingWarning,
-    ModelDriftError,
     TextTooLongError,
     name_rows,
 )
+from lancedb_embedders.inputs.scripts import by_foreign_script
+from lancedb_embedders.languages import scripts, supported
 from lancedb_embedders.local import probe
 from lancedb_embedders.local.declared import POOLING_MODES, Declared
-from lancedb_embedders.local.defaults import forbid_prompts, known_facts
+from lancedb_embedders.local.defaults import forbid_prompts, known_facts, known_languages
+from lancedb_embedders.local.drift import guard
 from lancedb_embedders.local.engine import EngineOptions
 from lancedb_embedders.local.locate import explicit_folder
 from lancedb_embedders.local.model import Encoding, LoadedModel
+from lancedb_embedders.local.reports import report_overflow, report_script
 from lancedb_embedders.local.store import ModelKey, store
+from lancedb_embedders.multivector import MultiVectors
 from lancedb_embedders.settings import EngineName, Precision, settings
 from lancedb_embedders.stored import process_option
 
@@ -64,6 +66,9 @@ class LocalTextEmbedder(Embedder, registry_name=None):
     ModelNotFoundError
         The model is nowhere; the message says where it was looked for.
     """
+
+    #: Option that says how many tokens the model is given.
+    length_option: ClassVar[str] = "max_length"
 
     name: str
     revision: str | None = None
@@ -104,11 +109,18 @@ class LocalTextEmbedder(Embedder, registry_name=None):
         """Return the size of the vector column; loads the model only if nothing else tells."""
         return self.column_dims(self.dim or self._loaded().engine.facts.dim or 0)
 
-    def embed(self, batch: Batch) -> npt.NDArray[np.float32]:
+    def embed(self, batch: Batch) -> npt.NDArray[np.float32] | MultiVectors:
         """Embed texts with the model; see `Embedder.embed`."""
         options = self.process_options()
         model = self._loaded(options)
-        self._guard(model)
+        if self.signature is not None:
+            guard(model, self.name, self.identity(), self.signature, lambda: self._probe(model))
+        self._report_scripts(model, batch)
+        return self._embed_with(model, batch, options)
+
+    def _embed_with(
+        self, model: LoadedModel, batch: Batch, options: dict[str, Any]
+    ) -> npt.NDArray[np.float32] | MultiVectors:
         encoding = self._encoding(model, batch.role)
         if self.on_overflow == "error":
             self._refuse_cut(model.overflows(batch.inputs, encoding), encoding, batch)
@@ -118,7 +130,7 @@ class LocalTextEmbedder(Embedder, registry_name=None):
         if self.on_overflow == "error":
             self._refuse_cut(np.flatnonzero(lost).tolist(), encoding, batch)
         elif self.on_overflow == "warn":
-            _report_overflow(lengths, lost, encoding, batch)
+            report_overflow(lengths, lost, encoding.max_length, batch)
         return vectors
 
     def fingerprint(self) -> str:
@@ -155,6 +167,47 @@ class LocalTextEmbedder(Embedder, registry_name=None):
             stored["revision"] = known["revision"]
         return {name: known.get(name) if v is None else v for name, v in stored.items()}
 
+    def prepared_model(self, role: Role) -> tuple[LoadedModel, Encoding]:
+        """Return the loaded model, and how it is to encode texts of a role."""
+        model = self._loaded()
+        return model, self._encoding(model, role)
+
+    def languages(self) -> tuple[str, ...]:
+        """Return the BCP 47 codes that the model's card lists; () where nobody says.
+
+        The catalogue's card counts, else the head of the README in the model's folder.
+        """
+        folder = self.process_options()["folder"]
+        return known_languages(self.name, self.revision, folder, settings.models)
+
+    def supports(self, language: str) -> bool:
+        """Tell whether the model was trained for a language.
+
+        Parameters
+        ----------
+        language : str
+            BCP 47 code, like ``"de"``, ``"pt-BR"`` or ``"zh-Hant"``.
+
+        Raises
+        ------
+        ConfigurationError
+            `language` is no such code, or nobody lists the model's languages.
+
+        Examples
+        --------
+        >>> from lancedb.embeddings import get_registry
+        >>> import lancedb_embedders
+        >>> get_registry().get("multilingual").create().supports("pt-BR")
+        True
+        """
+        known = self.languages()
+        if not known:
+            raise ConfigurationError(
+                f"the languages of {self.name} are not known: neither the catalogue nor the "
+                "README.md of its folder lists them"
+            )
+        return supported(language, known)
+
     # -- deciding what was left open --------------------------------------------------------
 
     def _resolve_name(self) -> None:
@@ -171,7 +224,7 @@ class LocalTextEmbedder(Embedder, registry_name=None):
         forbid_prompts(self.name, self.query_prompt, self.document_prompt)
         limit = known.facts.limit
         if self.max_length is not None and limit is not None and self.max_length > limit:
-            raise ConfigurationError(_too_long(self.max_length, limit, self.name))
+            raise ConfigurationError(self._too_long(self.max_length, limit))
         decided = known.facts.model_dump(exclude={"limit"})
         given = {name: getattr(self, name) for name in decided}
         self._set(
@@ -210,16 +263,25 @@ class LocalTextEmbedder(Embedder, registry_name=None):
 
     def _encoding(self, model: LoadedModel, role: Role) -> Encoding:
         facts = model.engine.facts
-        length = self.max_length or facts.max_length
+        length = self._length(model)
         if length is not None and facts.limit is not None and length > facts.limit:
-            raise ConfigurationError(_too_long(length, facts.limit, self.name))
+            raise ConfigurationError(self._too_long(length, facts.limit))
         prompt = self._prompt(facts, role)
         if length is not None and length <= model.engine.overhead(prompt):
             raise ConfigurationError(
-                f"max_length={length} leaves no room for text: the {role} prompt and the special "
-                f"tokens alone are {model.engine.overhead(prompt)} tokens"
+                f"{self.length_option}={length} leaves no room for text: the {role} prompt and the "
+                f"special tokens alone are {model.engine.overhead(prompt)} tokens"
             )
         return Encoding(prompt=prompt, role=role, max_length=length)
+
+    def _length(self, model: LoadedModel) -> int | None:
+        return self.max_length or model.engine.facts.max_length
+
+    def _too_long(self, length: int, limit: int) -> str:
+        return (
+            f"{self.length_option}={length} is more than the {limit} tokens that {self.name} has "
+            "positions for"
+        )
 
     def _prompt(self, facts: Declared, role: Role) -> str:
         own, declared = (
@@ -229,36 +291,21 @@ class LocalTextEmbedder(Embedder, registry_name=None):
         )
         return own if own is not None else declared or ""
 
-    # -- the drift guard ------------------------------------------------------------------------
-
     def _probe(self, model: LoadedModel) -> output.Float32:
         vectors, _, _ = model.encode([probe.PROBE_TEXT], self._encoding(model, "document"))
         cut: output.Float32 = output.normalize(output.truncate(vectors, self.truncate_dim))[0]
         return cut
 
-    def _guard(self, model: LoadedModel) -> None:
-        if self.signature is None:
-            return
-        key = (self.identity(), self.signature)
-        if key not in model.signatures:
-            model.signatures[key] = self._likeness(model, self.signature)
-        cosine, reason = model.signatures[key]
-        if cosine < probe.MIN_COSINE:
-            raise ModelDriftError(
-                f"{self.name} as found now ({model.location.origin}: {model.location.folder}) is "
-                f"not the model that this table's vectors were made with: {reason}. Nothing was "
-                "written or searched. Put the original model back, or embed the rows anew in "
-                "another table"
-            )
+    # -- what a user should know of the texts ------------------------------------------------
 
-    def _likeness(self, model: LoadedModel, signature: str) -> tuple[float, str]:
-        try:
-            cosine = probe.similarity(signature, self._probe(model))
-        except ConfigurationError as error:  # it cannot even run with the stored options
-            return -1.0, str(error)
-        return cosine, f"cosine {cosine:.3f} on the probe text, {probe.MIN_COSINE} expected"
-
-    # -- texts that are too long ----------------------------------------------------------------
+    def _report_scripts(self, model: LoadedModel, batch: Batch) -> None:
+        if model.scripts is None:
+            model.scripts = scripts(self.languages())
+        for script, positions in by_foreign_script(batch.inputs, model.scripts).items():
+            key = (self.identity(), script)
+            if key not in model.reported:
+                model.reported.add(key)
+                report_script(script, positions, self.name, batch)
 
     def _refuse_cut(self, positions: list[int], encoding: Encoding, batch: Batch) -> None:
         if not positions:
@@ -270,27 +317,3 @@ class LocalTextEmbedder(Embedder, registry_name=None):
             '"truncate" to cut it',
             rows,
         )
-
-
-def _too_long(length: int, limit: int, name: str) -> str:
-    return f"max_length={length} is more than the {limit} tokens that {name} has positions for"
-
-
-def _report_overflow(
-    lengths: npt.NDArray[np.int64],
-    lost: npt.NDArray[np.int64],
-    encoding: Encoding,
-    batch: Batch,
-) -> None:
-    cut = np.flatnonzero(lost).tolist()
-    if not cut:
-        return
-    counts, rows = batch.counts(), batch.rows(cut)
-    share = (lost @ counts) / ((lengths + lost) @ counts)
-    warnings.warn(
-        f"{len(rows):,} of {counts.sum():,} texts ({name_rows(rows)}) are longer than "
-        f"{encoding.max_length} tokens and were cut: {share:.1%} of all tokens lost. Split them "
-        'into rows, or choose on_overflow="error" or "truncate"',
-        EmbeddingWarning,
-        stacklevel=2,
-    )

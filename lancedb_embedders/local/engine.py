@@ -11,10 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+import numpy as np
+import numpy.typing as npt
+
 from lancedb_embedders.errors import ConfigurationError
 from lancedb_embedders.extras import require
 from lancedb_embedders.local.declared import Declared
-from lancedb_embedders.local.tokens import Tokens
+from lancedb_embedders.local.tokens import Tokenizer, Tokens
 from lancedb_embedders.output import Float32
 
 Role = Literal["document", "query"]
@@ -37,6 +40,8 @@ class Engine(Protocol):
     facts: Declared
     #: Tokens, padding included, that it runs best on at once.
     batch_tokens: int
+    #: What makes the token ids; None where the model tokenizes by itself.
+    tokenizer: Tokenizer | None
 
     def tokenize(
         self, texts: Sequence[str], prompt: str, role: Role, max_length: int | None
@@ -48,6 +53,11 @@ class Engine(Protocol):
 
     def forward(self, items: Sequence[Any], prompt: str, role: Role) -> Float32:
         """Return one float32 row an item, in order."""
+
+    def forward_spans(
+        self, items: Sequence[Any], spans: Sequence[npt.NDArray[np.int64]], prompt: str, role: Role
+    ) -> Float32:
+        """Return one float32 row a span of tokens: each item is run whole, then pooled by spans."""
 
 
 def load_engine(folder: Path, pooling: str | None, options: EngineOptions) -> Engine:

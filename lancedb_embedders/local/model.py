@@ -41,11 +41,18 @@ class LoadedModel:
         What runs it.
     signatures : dict
         Signatures that were computed or found to match, by what they depend on.
+    scripts : tuple of str or None
+        Scripts that it was trained on, as codes of ISO 15924; () where nobody says, None as long
+        as nobody looked.
+    reported : set
+        What was warned of once and is not to be warned of again.
     """
 
     location: Location
     engine: Engine
     signatures: dict[Any, Any] = field(default_factory=dict)
+    scripts: tuple[str, ...] | None = None
+    reported: set[Any] = field(default_factory=set)
 
     def encode(
         self,
@@ -74,18 +81,9 @@ class LoadedModel:
         lengths, lost : numpy.ndarray
             Tokens of each text that went through the model, and that were cut off.
         """
-        from tqdm.auto import tqdm
-
         vectors = np.empty((len(texts), self.engine.facts.dim or 0), dtype=np.float32)
         lengths, lost = np.zeros((2, len(texts)), dtype=np.int64)
-        bar = tqdm(
-            total=len(texts),
-            desc="Embedding",
-            unit=" texts",
-            delay=2,
-            disable=None if progress is None else not progress,
-        )
-        with bar:
+        with progress_bar(len(texts), "texts", progress) as bar:
             for start in range(0, len(texts), _WINDOW):
                 window = texts[start : start + _WINDOW]
                 tokens = self._tokenize(window, encoding)
@@ -118,3 +116,16 @@ class LoadedModel:
 
     def _tokenize(self, texts: Sequence[str], encoding: Encoding) -> Tokens:
         return self.engine.tokenize(texts, encoding.prompt, encoding.role, encoding.max_length)
+
+
+def progress_bar(total: int | None, unit: str, progress: bool | None) -> Any:
+    """Return a bar that appears after two seconds of work; see `LoadedModel.encode`."""
+    from tqdm.auto import tqdm
+
+    return tqdm(
+        total=total,
+        desc="Embedding",
+        unit=f" {unit}",
+        delay=2,
+        disable=None if progress is None else not progress,
+    )

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
 
 from lancedb_embedders.errors import ConfigurationError
 from lancedb_embedders.local.declared import pooling_name
 
 if TYPE_CHECKING:
+    import torch
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Pooling
 
@@ -48,6 +53,46 @@ def change(model: SentenceTransformer, mode: str) -> None:
             f"behind it take {old.pooling_output_dimension}"
         )
     model._modules[key] = new
+
+
+def pool_spans(
+    model: SentenceTransformer, features: dict[str, Any], spans: Sequence[npt.NDArray[np.int64]]
+) -> torch.Tensor:
+    """Run a model and take the mean of its token vectors over spans, in place of its pooling.
+
+    This is late chunking (Günther et al. 2024, arXiv:2409.04701).
+
+    Parameters
+    ----------
+    model : SentenceTransformer
+        A model that pools by the mean.
+    features : dict
+        Its input, on its device.
+    spans : sequence of numpy.ndarray
+        For each row of the input, first token and the one behind the last; padding not counted.
+
+    Returns
+    -------
+    torch.Tensor
+        Shape ``(spans, dim)``, after the layers behind the pooling.
+    """
+    import torch
+    from sentence_transformers.sentence_transformer.modules import Pooling
+
+    modules = list(model)
+    at = next(i for i, module in enumerate(modules) if isinstance(module, Pooling))
+    for module in modules[:at]:
+        features = module(features)
+    rows = zip(features["token_embeddings"], features["attention_mask"], spans, strict=True)
+    means = [
+        tokens[mask.bool()][start:stop].mean(dim=0)
+        for tokens, mask, own in rows
+        for start, stop in own.tolist()
+    ]
+    pooled = {"sentence_embedding": torch.stack(means)}
+    for module in modules[at + 1 :]:
+        pooled = module(pooled)
+    return pooled["sentence_embedding"]
 
 
 def _find(model: SentenceTransformer) -> tuple[str, Pooling] | None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice, pairwise
 from typing import Any
 
 import numpy as np
@@ -11,6 +14,14 @@ import numpy.typing as npt
 
 # Encodings are held for this many texts at a time; they weigh far more than their ids.
 _SLICE = 512
+# Long texts are tokenized in pieces of so many characters, which run in parallel, and no more
+# than a group of them at once: what the tokenizer keeps of each character is over 100 bytes.
+_PIECE = 50_000
+_LONGEST_PIECE = 1_000_000
+_GROUP = 1_000_000
+# Between two words, where a tokenizer's pieces come out as if nothing had been cut.
+_SEAM = re.compile(r"(?<=\w)[ \n](?=[^\W\d_])")
+_SAMPLE = "Cut here, at café № 7 (naïve); 東京 и Москва\nwhere text goes on."
 
 
 @dataclass(frozen=True)
@@ -32,6 +43,24 @@ class Tokens:
     lost: npt.NDArray[np.int64]
 
 
+@dataclass(frozen=True)
+class Content:
+    """The tokens of one text, special tokens left out.
+
+    Attributes
+    ----------
+    prompt, ids : numpy.ndarray
+        Token ids of the prompt and of the text, int32.
+    offsets : numpy.ndarray or None
+        For each token of the text its first character and the one behind its last; int64, shape
+        ``(tokens, 2)``; None if they were not asked for.
+    """
+
+    prompt: npt.NDArray[np.int32]
+    ids: npt.NDArray[np.int32]
+    offsets: npt.NDArray[np.int64] | None
+
+
 class Tokenizer:
     """A Rust tokenizer with padding and truncation off, safe to use from many threads.
 
@@ -51,7 +80,7 @@ class Tokenizer:
         self._backend.no_truncation()
         self._special_tokens = special_tokens
         self._left = left
-        self._prefix, self._suffix = self._special_counts()
+        self._prefix, self._suffix = self._special_ids()
 
     def encode(self, texts: Sequence[str], max_length: int | None) -> Tokens:
         """Tokenize `texts`, each to at most `max_length` tokens, special tokens included."""
@@ -72,11 +101,44 @@ class Tokenizer:
 
     def count_prompt(self, prompt: str) -> int:
         """Return how many tokens of a text come from `prompt`, the start token included."""
-        return self._prefix + len(self._backend.encode(prompt, add_special_tokens=False).ids)
+        return len(self._prefix) + len(self._backend.encode(prompt, add_special_tokens=False).ids)
 
     def overhead(self, prompt: str) -> int:
         """Return how many tokens of a text are `prompt` and special tokens."""
-        return self.count_prompt(prompt) + self._suffix
+        return self.count_prompt(prompt) + len(self._suffix)
+
+    def contents(self, texts: Sequence[str], prompt: str, offsets: bool) -> list[Content]:
+        """Tokenize `texts` whole, with `prompt` before each but kept apart from it.
+
+        Where a token reaches from the prompt into the text, it belongs to the text.
+        """
+        located = offsets or bool(prompt)
+        pieces = [list(self._pieces(prompt + text)) for text in texts]
+        encoded = self._encoded((piece for own in pieces for piece in own), located)
+        contents = []
+        for own in pieces:
+            ids, places = zip(*islice(encoded, len(own)), strict=True)
+            contents.append(_content(ids, places, len(prompt), located, offsets))
+        return contents
+
+    def exceeds(self, text: str, prompt: str, limit: int) -> bool:
+        """Tell whether `text` has more than `limit` tokens; looks no further than it must."""
+        count = -len(self._backend.encode(prompt, add_special_tokens=False).ids)
+        for ids, _ in self._encoded(self._pieces(prompt + text), located=False):
+            count += len(ids)
+            if count > limit:
+                return True
+        return False
+
+    def wrap(self, content: Content, start: int, stop: int) -> npt.NDArray[np.int32]:
+        """Return tokens of a text as a model takes them: prompt and special tokens around."""
+        return np.concatenate(
+            [self._prefix, content.prompt, content.ids[start:stop], self._suffix]
+        ).astype(np.int32, copy=False)
+
+    def lead(self, content: Content) -> int:
+        """Return how many tokens `wrap` puts before those of the text."""
+        return len(self._prefix) + len(content.prompt)
 
     def has_vocabulary(self) -> bool:
         """Tell whether there is any token beside the special ones."""
@@ -84,17 +146,86 @@ class Tokenizer:
         return any(token not in added for token in self._backend.get_vocab())
 
     def _cut(self, ids: npt.NDArray[np.int32], max_length: int) -> npt.NDArray[np.int32]:
-        end = len(ids) - self._suffix
+        prefix, suffix = len(self._prefix), len(self._suffix)
+        end = len(ids) - suffix
         if self._left:
-            start = end - (max_length - self._prefix - self._suffix)
-            return np.concatenate([ids[: self._prefix], ids[start:]])
-        return np.concatenate([ids[: max_length - self._suffix], ids[end:]])
+            start = end - (max_length - prefix - suffix)
+            return np.concatenate([ids[:prefix], ids[start:]])
+        return np.concatenate([ids[: max_length - suffix], ids[end:]])
 
-    def _special_counts(self) -> tuple[int, int]:
+    def _special_ids(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
         if not self._special_tokens:
-            return 0, 0
+            return np.zeros(0, dtype=np.int32), np.zeros(0, dtype=np.int32)
         # The template is the same for every text: what surrounds one word surrounds all.
-        mask = self._backend.encode("a").special_tokens_mask
-        prefix = next((i for i, special in enumerate(mask) if not special), len(mask))
-        suffix = next((i for i, special in enumerate(reversed(mask)) if not special), 0)
-        return prefix, suffix
+        encoding = self._backend.encode("a")
+        ids, special = np.array(encoding.ids, dtype=np.int32), encoding.special_tokens_mask
+        prefix = next((i for i, flag in enumerate(special) if not flag), len(special))
+        suffix = next((i for i, flag in enumerate(reversed(special)) if not flag), 0)
+        return ids[:prefix], ids[len(ids) - suffix :]
+
+    @cached_property
+    def _can_be_cut(self) -> bool:
+        """Whether the pieces between seams give the same tokens as the whole text."""
+        cuts = [0, *(seam.start() for seam in _SEAM.finditer(_SAMPLE)), len(_SAMPLE)]
+        pieces = [_SAMPLE[a:b] for a, b in pairwise(cuts)]
+        encodings = self._backend.encode_batch(pieces, add_special_tokens=False)
+        whole = self._backend.encode(_SAMPLE, add_special_tokens=False)
+        ids = [token for encoding in encodings for token in encoding.ids]
+        return bool(ids == whole.ids)
+
+    def _pieces(self, text: str) -> Iterator[tuple[int, str]]:
+        """Yield the pieces of a text, each with its offset."""
+        start = 0
+        while self._can_be_cut and len(text) - start > _PIECE:
+            # Without a seam, as in a text without spaces, any place must do in the end.
+            limit = start + _LONGEST_PIECE
+            seam = _SEAM.search(text, start + _PIECE, limit)
+            end = seam.start() if seam else limit
+            if end >= len(text):
+                break
+            yield start, text[start:end]
+            start = end
+        yield start, text[start:]
+
+    def _encoded(
+        self, pieces: Iterable[tuple[int, str]], located: bool
+    ) -> Iterator[tuple[npt.NDArray[np.int32], npt.NDArray[np.int64] | None]]:
+        """Tokenize pieces, many at once but not too many, and yield their ids and offsets."""
+        encode = self._backend.encode_batch if located else self._backend.encode_batch_fast
+        for group in _groups(pieces):
+            found = encode([piece for _, piece in group], add_special_tokens=False)
+            for (start, _), encoding in zip(group, found, strict=True):
+                ids = np.array(encoding.ids, dtype=np.int32)
+                if located:
+                    places = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)
+                    yield ids, places + start
+                else:
+                    yield ids, None
+
+
+def _groups(pieces: Iterable[tuple[int, str]]) -> Iterator[list[tuple[int, str]]]:
+    group: list[tuple[int, str]] = []
+    size = 0
+    for start, piece in pieces:
+        if group and (size + len(piece) > _GROUP or len(group) == _SLICE):
+            yield group
+            group, size = [], 0
+        group.append((start, piece))
+        size += len(piece)
+    if group:
+        yield group
+
+
+def _content(
+    ids: Sequence[npt.NDArray[np.int32]],
+    places: Sequence[npt.NDArray[np.int64] | None],
+    prompt: int,
+    located: bool,
+    offsets: bool,
+) -> Content:
+    joined = np.concatenate(ids)
+    if not located:
+        return Content(joined[:0], joined, None)
+    spans = np.concatenate([place for place in places if place is not None]) - prompt
+    own = int(np.searchsorted(np.maximum.accumulate(spans[:, 1]), 0, side="right"))
+    return Content(joined[:own], joined[own:], np.maximum(spans[own:], 0) if offsets else None)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from lancedb_embedders.errors import ConfigurationError, ModelLoadError
 from lancedb_embedders.local import pooling as pooling_module
@@ -55,6 +56,7 @@ class TorchEngine:
             pooling_module.change(self._model, pooling)
         self._model.eval()
         self._input = model_input(self._model)
+        self.tokenizer = self._input.tokenizer
         known = [length for length in (self._input.max_length, declared.limit) if length]
         self.facts = declared.model_copy(
             update={
@@ -91,13 +93,26 @@ class TorchEngine:
         import torch
 
         with torch.inference_mode():
-            features = self._input.features(items, prompt, role)
-            on_device = {
-                name: value.to(self._device) if hasattr(value, "to") else value
-                for name, value in features.items()
-            }
-            vectors = self._model(on_device, task=role)["sentence_embedding"]
+            features = self._features(items, prompt, role)
+            vectors = self._model(features, task=role)["sentence_embedding"]
             return np.asarray(vectors.float().cpu().numpy())
+
+    def forward_spans(
+        self, items: Sequence[Any], spans: Sequence[npt.NDArray[np.int64]], prompt: str, role: Role
+    ) -> Float32:
+        """Run one batch, pool each span of tokens; returns float32, shape ``(spans, dim)``."""
+        import torch
+
+        with torch.inference_mode():
+            features = self._features(items, prompt, role)
+            vectors = pooling_module.pool_spans(self._model, features, spans)
+            return np.asarray(vectors.float().cpu().numpy())
+
+    def _features(self, items: Sequence[Any], prompt: str, role: Role) -> dict[str, Any]:
+        return {
+            name: value.to(self._device) if hasattr(value, "to") else value
+            for name, value in self._input.features(items, prompt, role).items()
+        }
 
 
 def _load(

@@ -24,6 +24,10 @@ class ModelInput(Protocol):
     #: Tokens it cuts at by itself; None if it does not.
     max_length: int | None
 
+    @property
+    def tokenizer(self) -> Tokenizer | None:
+        """What makes the token ids; None where the model does so by itself."""
+
     def tokenize(
         self, texts: Sequence[str], prompt: str, role: Role, max_length: int | None
     ) -> Tokens:
@@ -40,7 +44,7 @@ class TokenIds:
     """Token ids from the Rust tokenizer: the fast way, and the usual one."""
 
     def __init__(self, tokenizer: Tokenizer, collate: Collate, max_length: int | None) -> None:
-        self._tokenizer = tokenizer
+        self.tokenizer = tokenizer
         self._collate = collate
         self.max_length = max_length
 
@@ -52,7 +56,7 @@ class TokenIds:
         max_length: int | None,
     ) -> Tokens:
         """Tokenize; see `ModelInput`."""
-        return self._tokenizer.encode([prompt + text for text in texts], max_length)
+        return self.tokenizer.encode([prompt + text for text in texts], max_length)
 
     def features(
         self,
@@ -63,12 +67,12 @@ class TokenIds:
         """Pad or lay end to end; see `ModelInput`."""
         features = self._collate(items)
         if prompt:  # some models leave it out of the mean
-            features["prompt_length"] = self._tokenizer.count_prompt(prompt)
+            features["prompt_length"] = self.tokenizer.count_prompt(prompt)
         return features
 
     def overhead(self, prompt: str) -> int:
         """Count; see `ModelInput`."""
-        return self._tokenizer.overhead(prompt)
+        return self.tokenizer.overhead(prompt)
 
 
 class RawText:
@@ -76,6 +80,8 @@ class RawText:
 
     Its tokens are counted for the length and the loss alone, where its tokenizer is known.
     """
+
+    tokenizer = None
 
     def __init__(
         self,

@@ -1,0 +1,1 @@
+"""Tables over time; so far: a row a chunk."""
