@@ -199,6 +199,16 @@ def test_late_chunking_of_more_than_one_context(tmp_path: Path) -> None:
     assert np.isfinite(found).all()
 
 
+def test_the_first_window_of_a_context_is_seen_in_it(tmp_path: Path) -> None:
+    folder = tiny_bert(tmp_path / "m", positions=2048)
+    options = {"name": folder, "late": True, "max_tokens": 30, "on_overflow": "truncate"}
+    first = LongDocumentEmbeddings.create(reduce="first", **options)
+    every = LongDocumentEmbeddings.create(reduce="none", **options)
+    text = LONG[:2000]
+    found = first.compute_source_embeddings([text])[0]
+    np.testing.assert_allclose(found, every.compute_source_embeddings([text])[0][0], atol=1e-6)
+
+
 def test_late_chunking_goes_through_the_layers_behind_the_pooling(tmp_path: Path) -> None:
     folder = tiny_dense(tmp_path / "m")
     function = LongDocumentEmbeddings.create(name=folder, late=True, max_tokens=12, reduce="none")
@@ -325,6 +335,14 @@ def test_nothing_else_is_ever_cut_off(bert: Path) -> None:
         changed = LONG + " passage: by row"
         one, other = function.compute_source_embeddings([LONG, changed])
     assert not np.allclose(one, other, atol=1e-6), "the end counts as well"
+
+
+def test_a_short_text_that_its_tokenizer_makes_long_is_not_cut(tmp_path: Path) -> None:
+    function = LongDocumentEmbeddings.create(
+        name=tiny_roberta(tmp_path / "m", growing=True), reduce="none", on_overflow="error"
+    )
+    text = "\ufdfa" * 8  # 24 bytes, of which NFKC makes 144 characters
+    assert len(function.compute_source_embeddings([text])[0]) > 1
 
 
 @pytest.mark.parametrize(

@@ -137,18 +137,22 @@ class LongDocumentEmbeddings(LocalTextEmbedder, registry_name="long-document"):
         encoding = self._encoding(model, batch.role)
         windowing = self._windowing(model, encoding)
         sizes = np.array([len(text.encode()) for text in batch.inputs])
-        # A token is a byte or more: so short a text is one window for certain.
+        # A token is a byte or more, or nearly so: texts so short are a window each.
         if windowing.room is None or sizes.max() <= windowing.room:
-            vectors = super()._embed_with(model, batch, options)
-            if self.multivector and not isinstance(vectors, MultiVectors):
+            vectors, _, lost = model.encode(
+                batch.inputs, encoding, options["batch_tokens"], options["progress"]
+            )
+            if not lost.any() and self.multivector:
                 return MultiVectors(vectors, np.ones(len(vectors), dtype=np.int64))
-            return vectors
+            if not lost.any():
+                return vectors
+        assert windowing.room is not None
+        if self.reduce == "first" and self.on_overflow == "error":
+            self._refuse_cut(model.overflows(batch.inputs, encoding), encoding, batch)
         if not windowing.first:
             most = options["max_windows"] * (windowing.room - self.overlap)
             suspects = np.flatnonzero(sizes > most).tolist()
             self._refuse_giants(model, batch, encoding.prompt, suspects, most)
-        elif self.on_overflow == "error":
-            self._refuse_cut(model.overflows(batch.inputs, encoding), encoding, batch)
         documents = embed_documents(
             model,
             batch.inputs,
@@ -198,7 +202,7 @@ class LongDocumentEmbeddings(LocalTextEmbedder, registry_name="long-document"):
             split=self.split,
             language=self.language,
             context=context,
-            first=self.reduce == "first",
+            first=self.reduce == "first" and not self.late,
         )
 
     def _refuse_giants(

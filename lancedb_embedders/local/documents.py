@@ -90,9 +90,9 @@ def tokenizer_of(model: LoadedModel) -> Tokenizer:
     return tokenizer
 
 
-def cut(text: str, content: Content, windowing: Windowing) -> Spans:
-    """Return the windows of one document, as tokens of its text."""
-    count, room = len(content.ids), windowing.room
+def cut(text: str, content: Content, windowing: Windowing, room: int | None) -> Spans:
+    """Return the windows of one document, `room` tokens of its text at most."""
+    count = len(content.ids)
     if room is None or count <= room:
         return np.array([[0, count]], dtype=np.int64)
     if windowing.split == "tokens" or content.offsets is None:
@@ -149,19 +149,28 @@ def embed_documents(
     """
     tokenizer = tokenizer_of(model)
     budget = batch_tokens or model.engine.batch_tokens
+    prompt = tokenizer.count_prompt(encoding.prompt)
     with progress_bar(None, "windows", progress) as bar:
         for group in _groups(texts):
             contents = tokenizer.contents(group, encoding.prompt, windowing.split == "sentences")
             spans = [
-                cut(text, content, windowing)[: 1 if windowing.first else None]
+                cut(text, content, windowing, _room(content, prompt, windowing))
                 for text, content in zip(group, contents, strict=True)
             ]
+            if windowing.first:
+                spans = [own[:1] for own in spans]
             bar.total = (bar.total or 0) + sum(map(len, spans))
             run = _Run(model, tokenizer, encoding, contents, spans, budget, bar)
             vectors = run.vectors(windowing.context)
             ends = np.cumsum([len(own) for own in spans])
             for content, own, found in zip(contents, spans, np.split(vectors, ends), strict=False):
                 yield Windows(found, own[:, 1] - own[:, 0], len(content.ids))
+
+
+def _room(content: Content, prompt: int, windowing: Windowing) -> int | None:
+    # Before some texts a prompt comes to more tokens than by itself.
+    more = max(0, content.lead - prompt)
+    return None if windowing.room is None else max(windowing.overlap + 1, windowing.room - more)
 
 
 @dataclass(frozen=True)
@@ -216,8 +225,7 @@ class _Run:
             chosen = [runs[position] for position in batch]
             items = [self._item(i, start, stop) for i, start, stop, _, _ in chosen]
             places = [
-                self.spans[i][a:b] - start + self.tokenizer.lead(self.contents[i])
-                for i, start, _, a, b in chosen
+                self.spans[i][a:b] - start + self.contents[i].lead for i, start, _, a, b in chosen
             ]
             into = np.concatenate([np.arange(a, b) + firsts[i] for i, _, _, a, b in chosen])
             vectors[into] = self.model.engine.forward_spans(

@@ -54,11 +54,14 @@ class Content:
     offsets : numpy.ndarray or None
         For each token of the text its first character and the one behind its last; int64, shape
         ``(tokens, 2)``; None if they were not asked for.
+    lead : int
+        Tokens that come before those of the text: the prompt's and special ones.
     """
 
     prompt: npt.NDArray[np.int32]
     ids: npt.NDArray[np.int32]
     offsets: npt.NDArray[np.int64] | None
+    lead: int
 
 
 class Tokenizer:
@@ -118,7 +121,9 @@ class Tokenizer:
         contents = []
         for own in pieces:
             ids, places = zip(*islice(encoded, len(own)), strict=True)
-            contents.append(_content(ids, places, len(prompt), located, offsets))
+            before, rest, spans = _split(ids, places, len(prompt), located)
+            lead = len(self._prefix) + len(before)
+            contents.append(Content(before, rest, spans if offsets else None, lead))
         return contents
 
     def exceeds(self, text: str, prompt: str, limit: int) -> bool:
@@ -135,10 +140,6 @@ class Tokenizer:
         return np.concatenate(
             [self._prefix, content.prompt, content.ids[start:stop], self._suffix]
         ).astype(np.int32, copy=False)
-
-    def lead(self, content: Content) -> int:
-        """Return how many tokens `wrap` puts before those of the text."""
-        return len(self._prefix) + len(content.prompt)
 
     def has_vocabulary(self) -> bool:
         """Tell whether there is any token beside the special ones."""
@@ -216,16 +217,16 @@ def _groups(pieces: Iterable[tuple[int, str]]) -> Iterator[list[tuple[int, str]]
         yield group
 
 
-def _content(
+def _split(
     ids: Sequence[npt.NDArray[np.int32]],
     places: Sequence[npt.NDArray[np.int64] | None],
     prompt: int,
     located: bool,
-    offsets: bool,
-) -> Content:
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.int64] | None]:
+    """Part the tokens of a prompt of so many characters from those of the text behind it."""
     joined = np.concatenate(ids)
     if not located:
-        return Content(joined[:0], joined, None)
+        return joined[:0], joined, None
     spans = np.concatenate([place for place in places if place is not None]) - prompt
     own = int(np.searchsorted(np.maximum.accumulate(spans[:, 1]), 0, side="right"))
-    return Content(joined[:own], joined[own:], np.maximum(spans[own:], 0) if offsets else None)
+    return joined[:own], joined[own:], np.maximum(spans[own:], 0)
