@@ -18,7 +18,7 @@ from typing import Any
 import lancedb
 import langcodes
 import torch
-from datasets import Dataset  # type: ignore[import-not-found, import-untyped, unused-ignore]
+from datasets import Dataset
 from lancedb.embeddings import get_registry
 from lancedb.pydantic import LanceModel
 from sentence_transformers import (

@@ -31,7 +31,7 @@ def test_twelve_languages_find_the_english_sentence(data: Path, python: Callable
     chance = re.search(r"by chance (\S+)$", printed, flags=re.MULTILINE)
     assert chance
     assert float(chance[1]) < 0.001
-    # Measured: 0.73 on average, 0.59 in Arabic and Japanese.
+    # Measured: 0.725 on average, 0.54 in Arabic, which is the least.
     assert sum(accuracy.values()) / len(accuracy) > 0.6
     assert min(accuracy.values()) > 0.4
 
