@@ -78,6 +78,8 @@ def _alone(job: Any, *arguments: int) -> dict[str, float]:
     os.environ.update(ENVIRONMENT)
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         found: dict[str, float] = pool.apply(job, arguments)
+        pool.close()
+        pool.join()
         return found
 
 

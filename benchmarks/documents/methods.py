@@ -94,7 +94,7 @@ def embed_windows(
     yield Embedded(f"{name}: all vectors", windows, seconds)
     for how in REDUCTIONS:
         start = time.perf_counter()
-        if how == "first":  # the other windows are not embedded
+        if how == "first" and windowing.context is None:  # the others are not embedded
             only = LongDocumentEmbeddings.create(reduce="first", on_overflow="truncate", **options)
             vectors = list(only.compute_source_embeddings(texts)[:, np.newaxis])
             yield Embedded(f"{name}: first", vectors, time.perf_counter() - start)
