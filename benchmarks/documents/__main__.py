@@ -14,11 +14,11 @@ from rich.table import Table
 from benchmarks.contestants import ENVIRONMENT
 from benchmarks.documents.methods import (
     NAIVE,
+    WINDOWINGS,
     Embedded,
     embed_naively,
     embed_truncated,
     embed_windows,
-    windowings,
 )
 from benchmarks.documents.search import measure
 from benchmarks.documents.sets import SETS, DocumentSet, load
@@ -51,7 +51,7 @@ def main(
     figures: dict[str, list[dict[str, Any]]] = {}
     for name in dataset or SETS:
         chosen = load(name, documents)
-        figures[name] = _measure(chosen, windows or list(windowings()), console)
+        figures[name] = _measure(chosen, windows or list(WINDOWINGS), console)
         if json_file is not None:
             json_file.write_text(json.dumps(figures, indent=2), encoding="utf-8")
 
@@ -81,7 +81,7 @@ def _measure(dataset: DocumentSet, windows: list[str], console: Console) -> list
     add(embed_naively(texts))
     add(embed_truncated(texts))
     for name in windows:
-        for embedded in embed_windows(texts, name, windowings()[name]):
+        for embedded in embed_windows(texts, name, WINDOWINGS[name]):
             add(embedded)
     console.print(table)
     return rows

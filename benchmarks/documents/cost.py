@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,8 @@ from benchmarks.contestants import ENVIRONMENT
 from benchmarks.documents.sets import load
 from benchmarks.machine import machine, versions
 from benchmarks.timing import seconds
+from benchmarks.topics.latency import search
+from benchmarks.topics.memory import peak
 
 _SIZES = (50_000, 500_000, 5_000_000)
 _COUNTS = (20, 80)
@@ -89,8 +90,6 @@ def _text(size: int) -> str:
 
 
 def _embed(count: int, size: int) -> dict[str, float]:
-    import resource
-
     from lancedb_embedders import LongDocumentEmbeddings
 
     function = LongDocumentEmbeddings.create()
@@ -98,8 +97,7 @@ def _embed(count: int, size: int) -> dict[str, float]:
     text = _text(size)
     documents = [f"{number} {text}" for number in range(count)]
     took = seconds(lambda: function.compute_source_embeddings(documents))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {"seconds": took, "peak": peak / (2**20 if sys.platform == "darwin" else 2**10)}
+    return {"seconds": took, "peak": peak()}
 
 
 def _search() -> dict[str, float]:
@@ -116,12 +114,8 @@ def _search() -> dict[str, float]:
         times: dict[str, list[float]] = {name: [] for name in NAMES}
         for query in queries:
             for name, table in tables.items():
-                times[name].append(seconds(partial(_one_search, table, query)))
+                times[name].append(seconds(partial(search, table, query)))
     return {name: statistics.median(found[20:]) * 1000 for name, found in times.items()}
-
-
-def _one_search(table: Any, query: str) -> Any:
-    return table.search(query).limit(5).to_list()
 
 
 if __name__ == "__main__":

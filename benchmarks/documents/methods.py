@@ -17,6 +17,18 @@ from lancedb_embedders.output import normalize
 NAIVE = "decode windows, encode them again, plain mean (the usual recipe)"
 TRUNCATED = "`sbert`: the first 256 tokens"
 
+#: Options of `long-document` under a short name.
+WINDOWINGS: dict[str, Mapping[str, Any]] = {
+    "windows of 256 tokens": {},
+    "overlap 32": {"overlap": 32},
+    "overlap 64": {"overlap": 64},
+    "windows of 128": {"max_tokens": 128},
+    "sentences in 256": {"split": "sentences"},
+    "sentences in 128": {"split": "sentences", "max_tokens": 128},
+    "late, 128 of 512": {"late": True, "max_length": 512, "max_tokens": 128},
+    "late, 256 of 512": {"late": True, "max_length": 512, "max_tokens": 256},
+}
+
 
 @dataclass(frozen=True)
 class Embedded:
@@ -35,20 +47,6 @@ class Embedded:
     method: str
     vectors: list[Any]
     seconds: float
-
-
-def windowings() -> dict[str, Mapping[str, Any]]:
-    """Return options of `long-document` under a short name."""
-    return {
-        "windows of 256 tokens": {},
-        "overlap 32": {"overlap": 32},
-        "overlap 64": {"overlap": 64},
-        "windows of 128": {"max_tokens": 128},
-        "sentences in 256": {"split": "sentences"},
-        "sentences in 128": {"split": "sentences", "max_tokens": 128},
-        "late, 128 of 512": {"late": True, "max_length": 512, "max_tokens": 128},
-        "late, 256 of 512": {"late": True, "max_length": 512, "max_tokens": 256},
-    }
 
 
 def embed_naively(texts: Sequence[str]) -> Embedded:

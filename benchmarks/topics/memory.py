@@ -16,18 +16,19 @@ if TYPE_CHECKING:
 def measure(job: Job) -> Result:
     """Add the texts and return the peak of resident memory in MiB."""
     open_table(job.who, job.database).add(job.rows())
-    return {"peak": _peak()}
+    return {"peak": peak()}
 
 
-def _peak() -> float:
+def peak() -> float:
+    """Return the peak of resident memory of this process in MiB."""
     if sys.platform == "win32":
         import psutil
 
         return float(psutil.Process().memory_info().peak_wset) / 2**20
     import resource
 
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+    highest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return highest / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def report(bench: Bench) -> list[Table]:

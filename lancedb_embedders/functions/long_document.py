@@ -21,7 +21,7 @@ from lancedb_embedders.local.documents import (
 )
 from lancedb_embedders.local.embedder import LocalTextEmbedder
 from lancedb_embedders.local.model import Encoding, LoadedModel
-from lancedb_embedders.local.reduce import reduce_windows
+from lancedb_embedders.local.reduce import Reduction, reduce_windows
 from lancedb_embedders.local.reports import report_overflow
 from lancedb_embedders.multivector import MultiVectors
 from lancedb_embedders.stored import process_option
@@ -78,7 +78,7 @@ class LongDocumentEmbeddings(LocalTextEmbedder, registry_name="long-document"):
     overlap: NonNegativeInt = 0
     split: Split = "tokens"
     language: str = "en"
-    reduce: Literal["mean", "weighted", "position", "max", "first", "none"] = "mean"
+    reduce: Literal[Reduction, "none"] = "mean"
     late: bool = False
     max_windows: PositiveInt | None = process_option()
 
@@ -142,10 +142,9 @@ class LongDocumentEmbeddings(LocalTextEmbedder, registry_name="long-document"):
             vectors, _, lost = model.encode(
                 batch.inputs, encoding, options["batch_tokens"], options["progress"]
             )
-            if not lost.any() and self.multivector:
-                return MultiVectors(vectors, np.ones(len(vectors), dtype=np.int64))
             if not lost.any():
-                return vectors
+                ones = np.ones(len(vectors), dtype=np.int64)
+                return MultiVectors(vectors, ones) if self.multivector else vectors
         assert windowing.room is not None
         if self.reduce == "first" and self.on_overflow == "error":
             self._refuse_cut(model.overflows(batch.inputs, encoding), encoding, batch)

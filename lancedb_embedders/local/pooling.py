@@ -77,10 +77,11 @@ def pool_spans(
         Shape ``(spans, dim)``, after the layers behind the pooling.
     """
     import torch
-    from sentence_transformers.sentence_transformer.modules import Pooling
 
+    found = _find(model)
+    assert found is not None, "a model without pooling has no mean to take over spans"
     modules = list(model)
-    at = next(i for i, module in enumerate(modules) if isinstance(module, Pooling))
+    at = modules.index(found[1])
     for module in modules[:at]:
         features = module(features)
     rows = zip(features["token_embeddings"], features["attention_mask"], spans, strict=True)
