@@ -37,6 +37,18 @@ class VectorError(EmbeddingError, ValueError):
     """A model gave vectors that must not be stored: wrong count, wrong size, NaN or zero."""
 
 
+class CacheError(EmbeddingError, OSError):
+    """The file of cached vectors cannot be used: damaged, not writable, on a network drive."""
+
+
+class ProviderError(EmbeddingError, RuntimeError):
+    """A provider did not give vectors: no key, no quota, no answer, or one that makes no sense."""
+
+
+class CostError(EmbeddingError, RuntimeError):
+    """A write would cost more than `max_cost` allows; nothing was sent."""
+
+
 class InputError(EmbeddingError, ValueError):
     """Rows that cannot be embedded.
 

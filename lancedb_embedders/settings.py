@@ -13,7 +13,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveInt, ValidationError, field_validator
+from pydantic import (
+    ByteSize,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from lancedb_embedders.errors import ConfigurationError
@@ -57,6 +65,45 @@ class Settings(BaseSettings):
         default=16_384,
         description="Windows that one document may have: more of them are an error.",
     )
+    cache: bool = Field(
+        default=False,
+        description="Keep the vectors of local models on disk; those of hosted ones always are.",
+    )
+    cache_dir: Path | None = Field(
+        default=None, description="Folder of vectors on disk; unset: the user's cache folder."
+    )
+    cache_max_size: ByteSize | None = Field(
+        default=None,
+        description='Bytes that vectors on disk may take, like "10GB"; the oldest go first.',
+    )
+    concurrency: PositiveInt = Field(
+        default=8, description="Requests to one hosted model that are in flight at once."
+    )
+    request_timeout: PositiveFloat = Field(
+        default=60.0, description="Seconds that a provider may take to answer one request."
+    )
+    retry_deadline: PositiveFloat = Field(
+        default=600.0, description="Seconds after which a request is not tried once more."
+    )
+    requests_per_minute: PositiveInt | None = Field(
+        default=None, description="Requests a minute to one provider under one key; unset: adapts."
+    )
+    tokens_per_minute: PositiveInt | None = Field(
+        default=None, description="Tokens a minute to one provider under one key; unset: adapts."
+    )
+    max_cost: NonNegativeFloat | None = Field(
+        default=None,
+        description="US dollars that one write, or one object of a function, may cost at most.",
+    )
+    on_error: Literal["raise", "null"] = Field(
+        default="raise",
+        description='What a text does that a provider refuses: "raise", or "null" and a warning.',
+    )
+    trusted_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Hosts, beside the providers' own and this machine, that may be sent a key, "
+        "separated by commas; one that begins with a dot stands for all below it.",
+    )
     trust_remote_code: bool = Field(
         default=False, description="Run Python code that a model's repository brings along."
     )
@@ -64,6 +111,18 @@ class Settings(BaseSettings):
         default=None,
         description="Progress bar for work past two seconds; unset: only on a terminal.",
     )
+
+    @field_validator("cache_dir")
+    @classmethod
+    def _expand(cls, value: Path | None) -> Path | None:
+        return None if value is None else value.expanduser()
+
+    @field_validator("trusted_hosts", mode="before")
+    @classmethod
+    def _split_hosts(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            value = value.split(",")
+        return tuple(host.strip() for host in value if host.strip())
 
     @field_validator("models", mode="before")
     @classmethod
