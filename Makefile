@@ -29,7 +29,8 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt torch
 	$(BIN)/pip install --quiet --constraint constraints.txt "pip>=25.1"
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[bundled]" --group dev
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[bundled,openai,cohere,voyage,google]" \
+		--group dev
 	touch $(STAMP)
 
 clean:

@@ -6,9 +6,13 @@
 384
 """
 
-from lancedb_embedders.embedder import Batch, Embedder
+from lancedb_embedders.batch import Batch, Partial
+from lancedb_embedders.cache import VectorCache
+from lancedb_embedders.embedder import Embedder
 from lancedb_embedders.errors import (
+    CacheError,
     ConfigurationError,
+    CostError,
     EmbeddingError,
     EmbeddingWarning,
     InputError,
@@ -16,14 +20,21 @@ from lancedb_embedders.errors import (
     ModelDriftError,
     ModelLoadError,
     ModelNotFoundError,
+    ProviderError,
     TextTooLongError,
     VectorError,
 )
 from lancedb_embedders.functions import (
+    CachedCohereEmbeddings,
+    CachedGoogleEmbeddings,
+    CachedHuggingFaceEmbeddings,
+    CachedOpenAIEmbeddings,
+    CachedVoyageEmbeddings,
     LongDocumentEmbeddings,
     MultilingualEmbeddings,
     SbertEmbeddings,
 )
+from lancedb_embedders.hosted.usage import CostEstimate, Usage, estimate_cost, usage
 from lancedb_embedders.multivector import MultiVectors
 from lancedb_embedders.settings import settings
 from lancedb_embedders.tables.chunks import chunk_documents
@@ -31,7 +42,15 @@ from lancedb_embedders.version import __version__
 
 __all__ = [
     "Batch",
+    "CacheError",
+    "CachedCohereEmbeddings",
+    "CachedGoogleEmbeddings",
+    "CachedHuggingFaceEmbeddings",
+    "CachedOpenAIEmbeddings",
+    "CachedVoyageEmbeddings",
     "ConfigurationError",
+    "CostError",
+    "CostEstimate",
     "Embedder",
     "EmbeddingError",
     "EmbeddingWarning",
@@ -43,10 +62,16 @@ __all__ = [
     "ModelNotFoundError",
     "MultiVectors",
     "MultilingualEmbeddings",
+    "Partial",
+    "ProviderError",
     "SbertEmbeddings",
     "TextTooLongError",
+    "Usage",
+    "VectorCache",
     "VectorError",
     "__version__",
     "chunk_documents",
+    "estimate_cost",
     "settings",
+    "usage",
 ]

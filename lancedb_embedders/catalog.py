@@ -84,6 +84,12 @@ class ModelCard(_Facts):
         Number of weights.
     trust_remote_code : bool
         Whether its repository brings Python code that loading it would run.
+    encoding : str or None
+        OpenAI's name of the encoding that it tokenizes with.
+    tokenizer : str or None
+        Repository on the hub that has its tokenizer.
+    request_inputs, request_tokens : int or None
+        Texts, and tokens of all of them, that its provider takes in one request.
     price : Price or None
         Of a hosted model.
     scores : tuple of Score
@@ -110,6 +116,10 @@ class ModelCard(_Facts):
     licence: str
     parameters: PositiveInt | None = None
     trust_remote_code: bool = False
+    encoding: str | None = None
+    tokenizer: str | None = None
+    request_inputs: PositiveInt | None = None
+    request_tokens: PositiveInt | None = None
     price: Price | None = None
     scores: tuple[Score, ...] = ()
     source: str

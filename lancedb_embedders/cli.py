@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.table import Table
 
 from lancedb_embedders import catalog
-from lancedb_embedders.embedder import Embedder, Role
+from lancedb_embedders.batch import Role
+from lancedb_embedders.embedder import Embedder
 from lancedb_embedders.errors import ConfigurationError, EmbeddingError
 from lancedb_embedders.extras import installed
 from lancedb_embedders.stored import registered

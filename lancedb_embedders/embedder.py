@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import warnings
 from abc import abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from lancedb.pydantic import MultiVector as LanceMultiVector
 from lancedb.pydantic import Vector as LanceVector
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from lancedb_embedders import output
+from lancedb_embedders.batch import Batch, Partial, Role
 from lancedb_embedders.errors import (
     ConfigurationError,
     EmbeddingWarning,
@@ -27,43 +26,14 @@ from lancedb_embedders.errors import (
     VectorError,
     name_rows,
 )
+from lancedb_embedders.inputs.template import Template
 from lancedb_embedders.inputs.text import accept_texts, clean_text, is_blank
 from lancedb_embedders.multivector import MultiVectors, rows_for_lancedb
 from lancedb_embedders.stored import StoredFunction, process_option
 
-Role = Literal["document", "query"]
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Inputs that are ready for a model: no nulls, each one different.
-
-    Attributes
-    ----------
-    inputs : sequence of str
-        Prepared inputs.
-    index : numpy.ndarray
-        For each row that LanceDB handed over, the position of its input, or -1 for a null.
-    role : {"document", "query"}
-        Whether rows are stored or a search is asked.
-    """
-
-    inputs: Sequence[str]
-    index: npt.NDArray[np.intp]
-    role: Role
-
-    def rows(self, positions: Sequence[int]) -> list[int]:
-        """Return the numbers of all rows that hold the inputs at `positions`."""
-        found: list[int] = np.flatnonzero(np.isin(self.index, positions)).tolist()
-        return found
-
-    def counts(self) -> npt.NDArray[np.int64]:
-        """Return how many rows hold each input."""
-        return np.bincount(self.index[self.index >= 0], minlength=len(self.inputs))
-
 
 class Embedder(StoredFunction, registry_name=None):
-    """Base class of every embedding function of this package.
+    r"""Base class of every embedding function of this package.
 
     Subclass it with ``class Mine(Embedder, registry_name="mine")``, give it fields, `ndims` and
     `embed`, and LanceDB's registry knows it as ``"mine"``. ``registry_name=None`` marks a
@@ -79,6 +49,9 @@ class Embedder(StoredFunction, registry_name=None):
         What is stored for each dimension: 32 bits, 16 bits, or 1 bit.
     clean : bool, default False
         Bring text to Unicode NFC, drop invisible characters, squeeze white space.
+    template : str, optional
+        Makes one text of several fields, like ``"{title}\n\n{body}"``; the source is then a
+        nested model, or a struct column. Queries are plain texts.
     progress : bool, optional
         Show a progress bar; an option of this process, see `lancedb_embedders.settings`.
 
@@ -92,16 +65,29 @@ class Embedder(StoredFunction, registry_name=None):
     truncate_dim: int | None = Field(default=None, ge=1)
     quantization: output.Quantization | None = None
     clean: bool = False
+    template: str | None = None
     progress: bool | None = process_option()
 
+    @field_validator("template")
+    @classmethod
+    def _check_template(cls, template: str | None) -> str | None:
+        if template is not None:
+            Template(template)
+        return template
+
     # -- what a subclass writes -----------------------------------------------------------
+
+    def _set(self, **values: Any) -> None:
+        # The fields are frozen for everyone else; a subclass decides what was left open.
+        for name, value in values.items():
+            self.__dict__[name] = value
 
     @abstractmethod
     def ndims(self) -> int:
         """Return the size of the vector column; `column_dims` computes it from a model's."""
 
     @abstractmethod
-    def embed(self, batch: Batch) -> npt.NDArray[np.float32] | MultiVectors:
+    def embed(self, batch: Batch) -> npt.NDArray[np.float32] | MultiVectors | Partial:
         """Turn prepared inputs into vectors.
 
         Parameters
@@ -111,9 +97,9 @@ class Embedder(StoredFunction, registry_name=None):
 
         Returns
         -------
-        numpy.ndarray or MultiVectors
+        numpy.ndarray, MultiVectors or Partial
             One row an input, in order, as wide as the model gives them; `MultiVectors` from a
-            function whose `multivector` is true.
+            function whose `multivector` is true; `Partial` where inputs were given up.
 
         Raises
         ------
@@ -220,7 +206,7 @@ class Embedder(StoredFunction, registry_name=None):
         return self.compute_query_embeddings(query)
 
     def _compute(self, values: Any, role: Role) -> Any:
-        texts = accept_texts(values)
+        texts = accept_texts(self._filled(values, role))
         positions: dict[str, int] = {}
         index = np.full(len(texts), -1, dtype=np.intp)
         for row, text in enumerate(texts):
@@ -232,10 +218,20 @@ class Embedder(StoredFunction, registry_name=None):
         if not positions:
             return [None] * len(texts)
         batch = Batch(list(positions), index, role)
-        vectors = self._finish(self.embed(batch), batch)
-        if nulls or self.multivector:
-            return [None if position < 0 else vectors[position] for position in index]
+        embedded = self.embed(batch)
+        if isinstance(embedded, Partial):
+            given_up = embedded.given_up
+            batch = batch.without(given_up)
+            embedded = np.delete(embedded.vectors, list(given_up), axis=0)
+        vectors = self._finish(embedded, batch)
+        if (batch.index < 0).any() or self.multivector:
+            return [None if position < 0 else vectors[position] for position in batch.index]
         return vectors if len(positions) == len(texts) else vectors[index]
+
+    def _filled(self, values: Any, role: Role) -> Any:
+        if self.template is None or role == "query":
+            return values
+        return Template(self.template).texts(values)
 
     def _finish(self, embedded: npt.ArrayLike | MultiVectors, batch: Batch) -> Any:
         if isinstance(embedded, MultiVectors):

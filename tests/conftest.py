@@ -3,12 +3,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import lancedb
 import pytest
+
+from tests.providers import ProviderServer
 
 # No test may reach a hub by accident; those that talk to one start it themselves.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -49,8 +51,26 @@ def python(tmp_path: Path) -> Callable[..., str]:
     return run
 
 
+#: Environment variables of keys -> what the provider server of the tests takes for one.
+KEYS = dict.fromkeys(
+    ["OPENAI_API_KEY", "COHERE_API_KEY", "VOYAGE_API_KEY", "GEMINI_API_KEY", "HF_TOKEN"], "test-key"
+)
+
+
 @pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in list(os.environ):
         if name.startswith("LANCEDB_EMBEDDERS_") and not name.endswith("_DATA"):
             monkeypatch.delenv(name)
+    for name, key in KEYS.items():
+        monkeypatch.setenv(name, key)
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    # No test finds the vectors of another.
+    monkeypatch.setenv("LANCEDB_EMBEDDERS_CACHE_DIR", str(tmp_path / "vectors"))
+
+
+@pytest.fixture
+def provider() -> Iterator[ProviderServer]:
+    """A server that speaks as the providers do, with vectors that cost nothing to make."""
+    with ProviderServer("hash") as server:
+        yield server

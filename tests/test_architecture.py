@@ -24,11 +24,13 @@ LAYERS = {
     "local": 4,
     "hosted": 4,
     "embedder": 3,
+    "batch": 2,
     "stored": 2,
     "inputs": 2,
     "multivector": 2,
     "output": 1,
     "process": 1,
+    "progress": 1,
     "cache": 1,
     "catalog": 1,
     "settings": 1,
@@ -39,6 +41,7 @@ LAYERS = {
 }
 ANY_TIME = {"lancedb", "numpy", "pyarrow", "pydantic", "pydantic_settings", "typing_extensions"}
 LIBRARIES = {
+    "cache.shared": {"platformdirs"},
     "cli": {"typer", "rich"},
     "demo": {"rich"},
     "catalog": {"tomllib", "tomli"},

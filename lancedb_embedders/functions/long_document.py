@@ -10,7 +10,7 @@ import numpy.typing as npt
 from pydantic import NonNegativeInt, PositiveInt
 
 from lancedb_embedders import output
-from lancedb_embedders.embedder import Batch
+from lancedb_embedders.batch import Batch
 from lancedb_embedders.errors import ConfigurationError, TextTooLongError, name_rows
 from lancedb_embedders.local.documents import (
     Split,
@@ -22,7 +22,7 @@ from lancedb_embedders.local.documents import (
 from lancedb_embedders.local.embedder import LocalTextEmbedder
 from lancedb_embedders.local.model import Encoding, LoadedModel
 from lancedb_embedders.local.reduce import Reduction, reduce_windows
-from lancedb_embedders.local.reports import report_overflow
+from lancedb_embedders.local.reports import refuse_cut, report_overflow
 from lancedb_embedders.multivector import MultiVectors
 from lancedb_embedders.stored import process_option
 
@@ -128,6 +128,9 @@ class LongDocumentEmbeddings(LocalTextEmbedder, registry_name="long-document"):
 
     # -- documents ------------------------------------------------------------------------------
 
+    def _cut(self, batch: Batch) -> list[int]:
+        return super()._cut(batch) if self.reduce == "first" else []
+
     def _length(self, model: LoadedModel) -> int | None:
         return self.max_tokens or self._default_window(super()._length(model))
 
@@ -147,7 +150,9 @@ class LongDocumentEmbeddings(LocalTextEmbedder, registry_name="long-document"):
                 return MultiVectors(vectors, ones) if self.multivector else vectors
         assert windowing.room is not None
         if self.reduce == "first" and self.on_overflow == "error":
-            self._refuse_cut(model.overflows(batch.inputs, encoding), encoding, batch)
+            refuse_cut(
+                model.overflows(batch.inputs, encoding), encoding.max_length, self.name, batch
+            )
         if not windowing.first:
             most = options["max_windows"] * (windowing.room - self.overlap)
             suspects = np.flatnonzero(sizes > most).tolist()

@@ -92,10 +92,11 @@ def _check_arrow_type(arrow_type: pa.DataType) -> None:
         or pa.types.is_null(arrow_type)
     )
     if not is_text:
+        hint = "use a text column as the source"
+        if pa.types.is_struct(arrow_type):
+            hint = 'say how its fields make one text, like template="{title}\\n\\n{body}"'
         raise InputError(
-            f"row 0: expected strings, got a column of Arrow type {arrow_type}; "
-            "use a text column as the source",
-            [0],
+            f"row 0: expected strings, got a column of Arrow type {arrow_type}; {hint}", [0]
         )
 
 

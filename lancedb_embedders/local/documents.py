@@ -13,9 +13,10 @@ from lancedb_embedders.errors import ConfigurationError
 from lancedb_embedders.inputs.sentences import sentence_starts
 from lancedb_embedders.inputs.windows import Spans, sentence_windows, token_windows
 from lancedb_embedders.local.batches import plan
-from lancedb_embedders.local.model import Encoding, LoadedModel, progress_bar
+from lancedb_embedders.local.model import Encoding, LoadedModel
 from lancedb_embedders.local.tokens import Content, Tokenizer
 from lancedb_embedders.output import Float32
+from lancedb_embedders.progress import progress_bar
 
 Split = Literal["tokens", "sentences"]
 

@@ -11,12 +11,10 @@ import numpy.typing as npt
 from pydantic import PositiveInt, field_validator
 
 from lancedb_embedders import output
-from lancedb_embedders.embedder import Batch, Embedder, Role
-from lancedb_embedders.errors import (
-    ConfigurationError,
-    TextTooLongError,
-    name_rows,
-)
+from lancedb_embedders.batch import Batch, Role
+from lancedb_embedders.cache import shared_cache
+from lancedb_embedders.embedder import Embedder
+from lancedb_embedders.errors import ConfigurationError
 from lancedb_embedders.inputs.scripts import by_foreign_script
 from lancedb_embedders.languages import scripts, supported
 from lancedb_embedders.local import probe
@@ -24,9 +22,10 @@ from lancedb_embedders.local.declared import POOLING_MODES, Declared
 from lancedb_embedders.local.defaults import forbid_prompts, known_facts, known_languages
 from lancedb_embedders.local.drift import guard
 from lancedb_embedders.local.engine import EngineOptions
+from lancedb_embedders.local.kept import describe, embed_kept
 from lancedb_embedders.local.locate import explicit_folder
 from lancedb_embedders.local.model import Encoding, LoadedModel
-from lancedb_embedders.local.reports import report_overflow, report_script
+from lancedb_embedders.local.reports import refuse_cut, report_overflow, report_script
 from lancedb_embedders.local.store import ModelKey, store
 from lancedb_embedders.multivector import MultiVectors
 from lancedb_embedders.settings import EngineName, Precision, settings
@@ -56,7 +55,7 @@ class LocalTextEmbedder(Embedder, registry_name=None):
         cut without a word.
     dim : int, optional
         Dimensions that the model gives; known from the catalogue or the model.
-    device, engine, precision, batch_tokens, folder
+    device, engine, precision, batch_tokens, folder, cache, cache_dir
         Options of this process, see `lancedb_embedders.settings`; never stored.
 
     Raises
@@ -83,6 +82,8 @@ class LocalTextEmbedder(Embedder, registry_name=None):
     precision: Precision | None = process_option()
     batch_tokens: int | None = process_option(ge=1)
     folder: Path | None = process_option()
+    cache: bool | None = process_option()
+    cache_dir: Path | None = process_option()
 
     def model_post_init(self, context: Any, /) -> None:
         """Decide what was left open, from the model's folder or the catalogue."""
@@ -110,8 +111,21 @@ class LocalTextEmbedder(Embedder, registry_name=None):
         return self.column_dims(self.dim or self._loaded().engine.facts.dim or 0)
 
     def embed(self, batch: Batch) -> npt.NDArray[np.float32] | MultiVectors:
-        """Embed texts with the model; see `Embedder.embed`."""
+        """Embed texts with the model, or find them in the cache; see `Embedder.embed`."""
         options = self.process_options()
+        if not options["cache"]:
+            return self._embed_now(batch, options)
+        return embed_kept(
+            batch,
+            shared_cache(options["cache_dir"], settings.cache_max_size),
+            describe(self.identity(), self.signature or self.fingerprint(), batch.role),
+            lambda missing: self._embed_now(missing, options),
+            self._cut,
+        )
+
+    def _embed_now(
+        self, batch: Batch, options: dict[str, Any]
+    ) -> npt.NDArray[np.float32] | MultiVectors:
         model = self._loaded(options)
         if self.signature is not None:
             guard(model, self.name, self.identity(), self.signature, lambda: self._probe(model))
@@ -123,15 +137,24 @@ class LocalTextEmbedder(Embedder, registry_name=None):
     ) -> npt.NDArray[np.float32] | MultiVectors:
         encoding = self._encoding(model, batch.role)
         if self.on_overflow == "error":
-            self._refuse_cut(model.overflows(batch.inputs, encoding), encoding, batch)
+            refuse_cut(
+                model.overflows(batch.inputs, encoding), encoding.max_length, self.name, batch
+            )
         vectors, lengths, lost = model.encode(
             batch.inputs, encoding, options["batch_tokens"], options["progress"]
         )
         if self.on_overflow == "error":
-            self._refuse_cut(np.flatnonzero(lost).tolist(), encoding, batch)
+            refuse_cut(np.flatnonzero(lost).tolist(), encoding.max_length, self.name, batch)
         elif self.on_overflow == "warn":
             report_overflow(lengths, lost, encoding.max_length, batch)
         return vectors
+
+    def _cut(self, batch: Batch) -> list[int]:
+        """Return the positions of texts that were cut off with a warning."""
+        if self.on_overflow != "warn":
+            return []
+        model, encoding = self.prepared_model(batch.role)
+        return model.overflows(batch.inputs, encoding)
 
     def fingerprint(self) -> str:
         """Return the signature of the model's vector of a fixed text, under these options."""
@@ -200,13 +223,7 @@ class LocalTextEmbedder(Embedder, registry_name=None):
         >>> get_registry().get("multilingual").create().supports("pt-BR")
         True
         """
-        known = self.languages()
-        if not known:
-            raise ConfigurationError(
-                f"the languages of {self.name} are not known: neither the catalogue nor the "
-                "README.md of its folder lists them"
-            )
-        return supported(language, known)
+        return supported(language, self.languages(), self.name)
 
     # -- deciding what was left open --------------------------------------------------------
 
@@ -235,11 +252,6 @@ class LocalTextEmbedder(Embedder, registry_name=None):
     def _check(self) -> None:
         if self.dim is not None:
             self.column_dims(self.dim)
-
-    def _set(self, **values: Any) -> None:
-        # The fields are frozen for everyone else; here they are being decided.
-        for name, value in values.items():
-            self.__dict__[name] = value
 
     # -- the model ------------------------------------------------------------------------------
 
@@ -306,14 +318,3 @@ class LocalTextEmbedder(Embedder, registry_name=None):
             if key not in model.reported:
                 model.reported.add(key)
                 report_script(script, positions, self.name, batch)
-
-    def _refuse_cut(self, positions: list[int], encoding: Encoding, batch: Batch) -> None:
-        if not positions:
-            return
-        rows = batch.rows(positions)
-        raise TextTooLongError(
-            f"{name_rows(rows)}: longer than the {encoding.max_length} tokens that {self.name} "
-            'takes. Shorten the text, split it into rows, or set on_overflow="warn" or '
-            '"truncate" to cut it',
-            rows,
-        )

@@ -14,6 +14,7 @@ from lancedb_embedders.local.engine import Engine, Role
 from lancedb_embedders.local.locate import Location
 from lancedb_embedders.local.tokens import Tokens
 from lancedb_embedders.output import Float32
+from lancedb_embedders.progress import progress_bar
 
 # Texts are tokenized and sorted this many at a time: enough for even batches, and memory for
 # token ids stays flat however many rows come.
@@ -116,16 +117,3 @@ class LoadedModel:
 
     def _tokenize(self, texts: Sequence[str], encoding: Encoding) -> Tokens:
         return self.engine.tokenize(texts, encoding.prompt, encoding.role, encoding.max_length)
-
-
-def progress_bar(total: int | None, unit: str, progress: bool | None) -> Any:
-    """Return a bar that appears after two seconds of work; see `LoadedModel.encode`."""
-    from tqdm.auto import tqdm
-
-    return tqdm(
-        total=total,
-        desc="Embedding",
-        unit=f" {unit}",
-        delay=2,
-        disable=None if progress is None else not progress,
-    )

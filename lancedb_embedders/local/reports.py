@@ -1,4 +1,4 @@
-"""Warnings about texts: what was cut off, and what a model cannot read."""
+"""What is said of texts: what was cut off or would be, and what a model cannot read."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from lancedb_embedders.embedder import Batch
-from lancedb_embedders.errors import EmbeddingWarning, name_rows
+from lancedb_embedders.batch import Batch
+from lancedb_embedders.errors import EmbeddingWarning, TextTooLongError, name_rows
 
 
 def report_overflow(
@@ -52,4 +52,16 @@ def report_script(script: str, positions: Sequence[int], name: str, batch: Batch
         "language. This is said once",
         EmbeddingWarning,
         stacklevel=2,
+    )
+
+
+def refuse_cut(positions: list[int], max_length: int | None, name: str, batch: Batch) -> None:
+    """Raise if there are inputs, at `positions`, that are too long for the model `name`."""
+    if not positions:
+        return
+    rows = batch.rows(positions)
+    raise TextTooLongError(
+        f"{name_rows(rows)}: longer than the {max_length} tokens that {name} takes. Shorten the "
+        'text, split it into rows, or set on_overflow="warn" or "truncate" to cut it',
+        rows,
     )
