@@ -34,6 +34,7 @@ from lancedb_embedders.functions import (
     MultilingualEmbeddings,
     SbertEmbeddings,
 )
+from lancedb_embedders.hosted.offline import OfflineReport, embed_offline
 from lancedb_embedders.hosted.usage import CostEstimate, Usage, estimate_cost, usage
 from lancedb_embedders.multivector import MultiVectors
 from lancedb_embedders.settings import settings
@@ -62,6 +63,7 @@ __all__ = [
     "ModelNotFoundError",
     "MultiVectors",
     "MultilingualEmbeddings",
+    "OfflineReport",
     "Partial",
     "ProviderError",
     "SbertEmbeddings",
@@ -71,6 +73,7 @@ __all__ = [
     "VectorError",
     "__version__",
     "chunk_documents",
+    "embed_offline",
     "estimate_cost",
     "settings",
     "usage",

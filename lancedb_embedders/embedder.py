@@ -205,7 +205,8 @@ class Embedder(StoredFunction, registry_name=None):
         """Embed a query; nothing is retried that cannot pass."""
         return self.compute_query_embeddings(query)
 
-    def _compute(self, values: Any, role: Role) -> Any:
+    def batch_of(self, values: Any, role: Role) -> Batch:
+        """Return what `embed` is given for `values`: no nulls, equal ones once; warns of nulls."""
         texts = accept_texts(self._filled(values, role))
         positions: dict[str, int] = {}
         index = np.full(len(texts), -1, dtype=np.intp)
@@ -215,9 +216,12 @@ class Embedder(StoredFunction, registry_name=None):
         nulls = np.flatnonzero(index < 0).tolist()
         if nulls:
             _report_nulls(nulls, len(texts), role)
-        if not positions:
-            return [None] * len(texts)
-        batch = Batch(list(positions), index, role)
+        return Batch(list(positions), index, role)
+
+    def _compute(self, values: Any, role: Role) -> Any:
+        batch = self.batch_of(values, role)
+        if not batch.inputs:
+            return [None] * len(batch.index)
         embedded = self.embed(batch)
         if isinstance(embedded, Partial):
             given_up = embedded.given_up
@@ -226,7 +230,7 @@ class Embedder(StoredFunction, registry_name=None):
         vectors = self._finish(embedded, batch)
         if (batch.index < 0).any() or self.multivector:
             return [None if position < 0 else vectors[position] for position in batch.index]
-        return vectors if len(positions) == len(texts) else vectors[index]
+        return vectors if len(batch.inputs) == len(batch.index) else vectors[batch.index]
 
     def _filled(self, values: Any, role: Role) -> Any:
         if self.template is None or role == "query":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from pydantic import Field
@@ -12,9 +12,10 @@ from pydantic import Field
 from lancedb_embedders.batch import Role
 from lancedb_embedders.errors import ConfigurationError
 from lancedb_embedders.hosted import access
+from lancedb_embedders.hosted.batch_api import BatchTerms
 from lancedb_embedders.hosted.embedder import HostedEmbedder
 from lancedb_embedders.hosted.failures import Failure, from_http
-from lancedb_embedders.hosted.provider import Answer, Limits, rows_of
+from lancedb_embedders.hosted.provider import Answer, Limits, answer_of
 
 _URL = "https://api.openai.com/v1"
 
@@ -108,8 +109,7 @@ class CachedOpenAIEmbeddings(HostedEmbedder, registry_name="cached-openai"):
         del role  # told by the prompt, if at all, which is in the texts
         # The raw answer: the client would turn each vector into a list of Python numbers.
         response = client.embeddings.with_raw_response.create(**self.body(texts))
-        body = json.loads(response.content)
-        return self.answer(body, len(texts), response.headers)
+        return answer_of(json.loads(response.content), len(texts), response.headers)
 
     def body(self, texts: Sequence[str]) -> dict[str, Any]:
         """Return what a request for `texts` holds."""
@@ -121,14 +121,16 @@ class CachedOpenAIEmbeddings(HostedEmbedder, registry_name="cached-openai"):
         dim = self.requested_dim()
         return body if dim is None else {**body, "dimensions": dim}
 
-    def answer(self, body: Any, count: int, headers: Mapping[str, str] | None = None) -> Answer:
-        """Read what came back for `count` texts."""
-        usage = body.get("usage") or {}
-        return Answer(
-            rows_of(body["data"], count),
-            usage.get("total_tokens") or usage.get("prompt_tokens"),
-            {name.lower(): value for name, value in (headers or {}).items()},
-        )
+    def batch_terms(self, role: Role) -> BatchTerms | None:
+        """Return what OpenAI's batches are like; https://developers.openai.com/api/docs/guides/batch."""
+        del role
+        if self.azure_endpoint is not None:
+            return None
+        return BatchTerms("24h", inputs=50_000, file_bytes=200_000_000, line=self._batch_line)
+
+    def _batch_line(self, name: str, texts: Sequence[str]) -> dict[str, Any]:
+        request = {"method": "POST", "url": "/v1/embeddings", "body": self.body(texts)}
+        return {"custom_id": name, **request}
 
     def failure(self, error: Exception) -> Failure | None:
         """See `HostedEmbedder.failure`."""

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from lancedb_embedders.batch import Role
+from lancedb_embedders.hosted.batch_api import BatchTerms
 from lancedb_embedders.hosted.embedder import HostedEmbedder
 from lancedb_embedders.hosted.failures import Failure, from_http
 from lancedb_embedders.hosted.provider import Answer, Limits, rows_of
@@ -59,12 +60,8 @@ class CachedVoyageEmbeddings(HostedEmbedder, registry_name="cached-voyage"):
 
     def ask(self, client: Any, texts: Sequence[str], role: Role) -> Answer:
         """See `HostedEmbedder.ask`."""
-        response = client(**self.body(texts, role))
+        response = client(input=list(texts), **self.parameters(role))
         return Answer(rows_of(response.data, len(texts)), response.usage.total_tokens)
-
-    def body(self, texts: Sequence[str], role: Role) -> dict[str, Any]:
-        """Return what a request for `texts` holds."""
-        return {"input": list(texts), **self.parameters(role)}
 
     def parameters(self, role: Role) -> dict[str, Any]:
         """Return what a request holds beside its texts."""
@@ -77,6 +74,16 @@ class CachedVoyageEmbeddings(HostedEmbedder, registry_name="cached-voyage"):
         if (dim := self.requested_dim()) is not None:
             parameters["output_dimension"] = dim
         return parameters
+
+    def batch_terms(self, role: Role) -> BatchTerms:
+        """Return what Voyage's batches are like; https://docs.voyageai.com/docs/batch-inference."""
+        return BatchTerms(
+            "12h",
+            inputs=100_000,
+            file_bytes=200_000_000,
+            line=lambda name, texts: {"custom_id": name, "body": {"input": list(texts)}},
+            parameters=self.parameters(role),
+        )
 
     def failure(self, error: Exception) -> Failure | None:
         """See `HostedEmbedder.failure`."""

@@ -27,6 +27,7 @@ from lancedb_embedders.errors import (
 )
 from lancedb_embedders.extras import require
 from lancedb_embedders.hosted import access, clients
+from lancedb_embedders.hosted.batch_api import BatchTerms
 from lancedb_embedders.hosted.failures import Failure
 from lancedb_embedders.hosted.fetch import Fetch
 from lancedb_embedders.hosted.limits import Limiter, limiter
@@ -147,6 +148,11 @@ class HostedEmbedder(Embedder, registry_name=None):
         del role
         return None
 
+    def batch_terms(self, role: Role) -> BatchTerms | None:
+        """Return what the provider's batches are like; None if it has none."""
+        del role
+        return None
+
     def endpoint(self) -> str:
         """Return what is asked, for the cache: the server, and what of it."""
         return self.base_url
@@ -216,7 +222,7 @@ class HostedEmbedder(Embedder, registry_name=None):
     def embed(self, batch: Batch) -> Float32 | Partial:
         """Embed texts: from the cache, and by requests for what is not there."""
         options = self.process_options()
-        pieces = self._pieces(batch)
+        pieces = self.pieces(batch)
         fetch = Fetch(self, batch.role, pieces, self.open_cache(), options)
         vectors, refused = fetch.vectors()
         if not refused:
@@ -254,7 +260,8 @@ class HostedEmbedder(Embedder, registry_name=None):
             stacklevel=2,
         )
 
-    def _pieces(self, batch: Batch) -> Pieces:
+    def pieces(self, batch: Batch) -> Pieces:
+        """Return what is sent for the inputs of a batch."""
         return prepare_pieces(
             batch,
             prompt=self.prompt_of(batch.role),

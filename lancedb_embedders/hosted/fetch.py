@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lancedb_embedders import output
 from lancedb_embedders.cache import Found, VectorCache, text_key
 from lancedb_embedders.errors import (
     ConfigurationError,
@@ -21,7 +20,7 @@ from lancedb_embedders.hosted import access
 from lancedb_embedders.hosted.failures import Failure
 from lancedb_embedders.hosted.overflow import Pieces
 from lancedb_embedders.hosted.packing import Request, pack
-from lancedb_embedders.hosted.provider import Answer
+from lancedb_embedders.hosted.provider import Answer, unusable
 from lancedb_embedders.hosted.sending import Outcome, Policy, Sender
 from lancedb_embedders.hosted.usage import Usage, dollars, process_ledger
 from lancedb_embedders.output import Float32
@@ -173,13 +172,12 @@ class Fetch:
 
     def _keep(self, request: Request, answer: Answer) -> None:
         vectors, positions = answer.vectors, request.positions
-        self._check_width(vectors.shape[1])
+        check_width(self._function, vectors.shape[1], self._vectors.shape[1])
         tokens = answer.tokens
         if tokens is None:
             tokens = self._counted(positions)
         self._count(Usage(1, len(positions), 0, tokens, self._dollars(tokens)))
-        bad = dict.fromkeys(output.bad_rows(vectors), "a vector with NaN or infinity")
-        bad.update({i: "a vector of zeros" for i in output.zero_rows(vectors) if i not in bad})
+        bad = unusable(vectors)
         good = np.array([i for i in range(len(positions)) if i not in bad], dtype=np.int64)
         if bad:
             vectors, positions = vectors[good], positions[good]
@@ -187,21 +185,9 @@ class Fetch:
         with self._lock:
             if self._vectors.shape[1] == 0:
                 self._vectors = np.empty((len(self._texts), vectors.shape[1]), dtype=np.float32)
-            self._refused.update(
-                {int(request.positions[i]): f"it gave {what}" for i, what in bad.items()}
-            )
+            self._refused.update({int(request.positions[i]): words for i, words in bad.items()})
             self._bar.update(len(request.positions))
         self._vectors[positions] = vectors
-
-    def _check_width(self, width: int) -> None:
-        function = self._function
-        expected = function.dim or self._vectors.shape[1] or width
-        if width != expected:
-            raise VectorError(
-                f"{function.registry_name}: {function.name} at {function.endpoint()} gives vectors "
-                f"of {width} dimensions, and {expected} were expected; nothing was written. Create "
-                f"the function with dim={width}, or choose another model"
-            )
 
     def _counted(self, positions: np.typing.NDArray[np.int64]) -> int:
         texts = [self._texts[i] for i in positions]
@@ -243,6 +229,17 @@ class Fetch:
             f"{function.registry_name}: {function.name} at {function.endpoint()} gave no vectors: "
             f"{error}. {hint}{self._usage.texts:,} of {missing:,} texts were embedded before, and "
             "are in the cache: add the rows again, and only the rest is sent"
+        )
+
+
+def check_width(function: HostedEmbedder, width: int, seen: int = 0) -> None:
+    """Raise unless a provider's vectors have as many numbers as expected, or as those seen."""
+    expected = function.dim or seen or width
+    if width != expected:
+        raise VectorError(
+            f"{function.registry_name}: {function.name} at {function.endpoint()} gives vectors of "
+            f"{width} dimensions, and {expected} were expected; nothing was written. Create the "
+            f"function with dim={width}, or choose another model"
         )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from lancedb_embedders import output
 from lancedb_embedders.errors import ProviderError
 from lancedb_embedders.output import Float32
 
@@ -49,6 +50,26 @@ class Answer:
     vectors: Float32
     tokens: int | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def answer_of(body: Any, count: int, headers: Mapping[str, str] | None = None) -> Answer:
+    """Read an answer of OpenAI's form to `count` texts; Voyage and many servers give it too."""
+    try:
+        usage = body.get("usage") or {}
+        return Answer(
+            rows_of(body["data"], count),
+            usage.get("total_tokens") or usage.get("prompt_tokens"),
+            {name.lower(): value for name, value in (headers or {}).items()},
+        )
+    except (AttributeError, KeyError, TypeError):
+        raise ProviderError("an answer that holds no vectors") from None
+
+
+def unusable(vectors: Float32) -> dict[int, str]:
+    """Return which vectors must not be kept: position -> what is wrong."""
+    bad = dict.fromkeys(output.zero_rows(vectors), "it gave a vector of zeros")
+    bad.update(dict.fromkeys(output.bad_rows(vectors), "it gave a vector with NaN or infinity"))
+    return bad
 
 
 def rows_of(items: Sequence[Any], count: int) -> Float32:
