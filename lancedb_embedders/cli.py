@@ -1,4 +1,4 @@
-"""The command line: ``lancedb-embedders demo | list | embed``."""
+"""The command line: ``lancedb-embedders demo | list | embed | cache``."""
 
 from __future__ import annotations
 
@@ -10,20 +10,37 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from pydantic import ByteSize, TypeAdapter, ValidationError
 from rich.console import Console
 from rich.table import Table
 
 from lancedb_embedders import catalog
 from lancedb_embedders.batch import Role
+from lancedb_embedders.cache import VectorCache, shared_cache
 from lancedb_embedders.embedder import Embedder
 from lancedb_embedders.errors import ConfigurationError, EmbeddingError
 from lancedb_embedders.extras import installed
+from lancedb_embedders.settings import settings
 from lancedb_embedders.stored import registered
 from lancedb_embedders.version import __version__
 
 app = typer.Typer(
     help="Embedding functions for LanceDB.", no_args_is_help=True, add_completion=False
 )
+
+
+cache_app = typer.Typer(help="Look after the vectors on disk.", no_args_is_help=True)
+app.add_typer(cache_app, name="cache")
+
+CacheFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--dir",
+        envvar="LANCEDB_EMBEDDERS_CACHE_DIR",
+        help="Folder of the cache; by default the user's cache folder.",
+        show_default=False,
+    ),
+]
 
 
 @app.callback(invoke_without_command=True)
@@ -89,6 +106,115 @@ def embed(
         for text, vector in zip(inputs, _vectors(embedder, inputs, role), strict=True):
             values = None if vector is None else [round(float(v), 7) for v in vector]
             typer.echo(json.dumps({"text": text, "vector": values}, ensure_ascii=False))
+
+
+@cache_app.command()
+def stats(folder: CacheFolder = None) -> None:
+    """Say how many vectors there are, of which models, and how much room they take."""
+    with _clear_errors():
+        found = _cache(folder).stats()
+    table = Table(title=str(found.path))
+    for heading in ("what made them", "dims", "vectors", "size"):
+        table.add_column(heading, justify="left" if heading == "what made them" else "right")
+    for space in found.spaces:
+        table.add_row(
+            _described(space.description),
+            str(space.width),
+            f"{space.vectors:,}",
+            ByteSize(space.bytes).human_readable(),
+        )
+    console = Console()
+    console.print(table)
+    size = ByteSize(found.file_bytes).human_readable()
+    console.print(f"{found.vectors:,} vectors, {size} on disk", highlight=False)
+
+
+@cache_app.command()
+def prune(
+    max_size: Annotated[
+        str | None, typer.Option(help='Size that it may have, like "10GB".', show_default=False)
+    ] = None,
+    older_than: Annotated[
+        str | None,
+        typer.Option(help='Age at which vectors go, like "90d" or "12h".', show_default=False),
+    ] = None,
+    folder: CacheFolder = None,
+) -> None:
+    """Delete vectors, the oldest first."""
+    with _clear_errors():
+        if max_size is None and older_than is None:
+            raise ConfigurationError("say what may stay: --max-size, --older-than, or both")
+        count = _cache(folder).prune(
+            None if max_size is None else _size(max_size),
+            None if older_than is None else _age(older_than),
+        )
+    typer.echo(f"{count:,} vectors deleted")
+
+
+@cache_app.command()
+def clear(
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    folder: CacheFolder = None,
+) -> None:
+    """Delete all vectors."""
+    with _clear_errors():
+        cache = _cache(folder)
+        if not yes:
+            typer.confirm(f"Delete all vectors in {cache.path}?", abort=True)
+        count = cache.clear()
+    typer.echo(f"{count:,} vectors deleted")
+
+
+@cache_app.command()
+def export(
+    target: Annotated[Path, typer.Argument(help="Parquet file to write.")],
+    folder: CacheFolder = None,
+) -> None:
+    """Write all vectors to a Parquet file."""
+    with _clear_errors():
+        count = _cache(folder).export(target)
+    typer.echo(f"{count:,} vectors written to {target}")
+
+
+@cache_app.command()
+def verify(folder: CacheFolder = None) -> None:
+    """Read everything, and check that it is what was stored."""
+    with _clear_errors():
+        count = _cache(folder).verify()
+    typer.echo(f"{count:,} vectors, all sound")
+
+
+def _cache(folder: Path | None) -> VectorCache:
+    return shared_cache(folder or settings.cache_dir)
+
+
+def _described(description: str) -> str:
+    try:
+        facts = json.loads(description)
+    except ValueError:
+        return description
+    if not isinstance(facts, dict):
+        return description
+    options = facts.get("options") or {}
+    model = facts.get("model") or options.get("name") or "?"
+    kind = facts.get("kind") or facts.get("role")
+    return " ".join(str(part) for part in (facts.get("provider"), model, kind) if part)
+
+
+def _size(text: str) -> int:
+    try:
+        return int(TypeAdapter(ByteSize).validate_python(text))
+    except ValidationError:
+        raise ConfigurationError(f'{text!r} is no size; write it like "10GB" or "500MB"') from None
+
+
+def _age(text: str) -> float:
+    seconds = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+    unit = text[-1:].lower()
+    try:
+        return float(text[:-1]) * seconds[unit]
+    except (KeyError, ValueError):
+        raise ConfigurationError(f'{text!r} is no age; write it like "90d" or "12h"') from None
 
 
 def _create(function: str, **options: Any) -> Embedder:
