@@ -12,6 +12,7 @@ from lancedb.embeddings import get_registry
 
 from lancedb_embedders import Batch
 from lancedb_embedders.stored import registered
+from tests.providers import ProviderServer
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class Case:
         One option changed so that the vectors differ.
     local : bool
         Whether a model on this machine makes the vectors.
+    told : bool
+        Whether a provider is told of queries that they are queries.
     """
 
     function: str
@@ -37,9 +40,10 @@ class Case:
     process: Mapping[str, Any] = field(default_factory=dict)
     changed: Mapping[str, Any] = field(default_factory=dict)
     local: bool = True
+    told: bool = False
 
     def __str__(self) -> str:
-        shown = ",".join(f"{k}={v}" for k, v in self.options.items())
+        shown = ",".join(f"{k}={v}" for k, v in self.options.items() if k != "base_url")
         return f"{self.function}[{shown}]" if shown else self.function
 
     def create(self, **more: Any) -> Any:
@@ -57,6 +61,30 @@ _LOCAL_PROCESS = {
     "batch_tokens": 1024,
     "progress": False,
 }
+
+_HOSTED_PROCESS = {
+    "batch_size": 30,
+    "concurrency": 3,
+    "request_timeout": 30.0,
+    "retry_deadline": 60.0,
+    "requests_per_minute": 60_000,
+    "tokens_per_minute": 60_000_000,
+    "max_cost": 5.0,
+    "on_error": "raise",
+    "progress": False,
+}
+
+#: Speaks as the providers do, and gives the vectors of all-MiniLM-L6-v2.
+SERVER = ProviderServer("minilm")
+SERVER.start()
+
+
+def hosted(
+    function: str, path: str, changed: Mapping[str, Any], told: bool, **options: Any
+) -> Case:
+    options = {"base_url": SERVER.url + path, **options}
+    return Case(function, options, _HOSTED_PROCESS, changed, local=False, told=told)
+
 
 _DOCUMENT_PROCESS = {**_LOCAL_PROCESS, "max_windows": 100}
 
@@ -118,6 +146,22 @@ CASES = [
         process=_LOCAL_PROCESS,
         changed={"truncate_dim": 128},
     ),
+    hosted("cached-openai", "/v1", {"dim": 512}, told=False),
+    hosted(
+        "cached-openai",
+        "/v1",
+        {"document_prompt": "text: "},
+        told=False,
+        name="a-model-of-my-own",
+        query_prompt="query: ",
+        on_overflow="chunk",
+        quantization="binary",
+    ),
+    hosted("cached-cohere", "", {"document_input_type": "search_query"}, told=True),
+    hosted("cached-voyage", "/v1", {"truncate_dim": 256}, told=True, quantization="float16"),
+    hosted("cached-google", "", {"document_task": "RETRIEVAL_QUERY"}, told=True, dim=768),
+    hosted("cached-google", "", {"document_prompt": ""}, told=False, name="gemini-embedding-2"),
+    hosted("cached-huggingface", "", {"truncate_dim": 128}, told=False, on_overflow="truncate"),
 ]
 
 
