@@ -9,6 +9,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 Quantization = Literal["float16", "binary"]
+# How far from 1 the length of a float32 vector may be that was scaled to 1.
+_UNIT = 5e-7
+
 Float32 = npt.NDArray[np.float32]
 
 #: Arrow type of a vector's elements, by quantization.
@@ -25,10 +28,12 @@ def truncate(vectors: Float32, dim: int | None) -> Float32:
 
 
 def normalize(vectors: Float32) -> Float32:
-    """Scale each row to length 1; rows of zeros stay as they are."""
+    """Scale each row to length 1; rows of zeros stay as they are, and so do unit vectors."""
     # In float64: squares of large float32 numbers overflow, of small ones vanish.
     squares = np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64)
     norms = np.sqrt(squares)[:, np.newaxis]
+    if np.all(np.abs(norms - 1) < _UNIT):
+        return vectors  # as most providers and models give them; a copy costs more than all else
     out = np.zeros_like(vectors)
     np.divide(vectors, norms, out=out, where=norms > 0, casting="same_kind")
     return out

@@ -153,6 +153,7 @@ CASES = [
         {"document_prompt": "text: "},
         told=False,
         name="a-model-of-my-own",
+        max_length=512,
         query_prompt="query: ",
         on_overflow="chunk",
         quantization="binary",

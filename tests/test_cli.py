@@ -55,7 +55,7 @@ def test_embed_reads_standard_input(tmp_path: Path) -> None:
     ("args", "message"),
     [
         (("--model", "no-such-model"), "was not found. Looked in:"),
-        (("--function", "sbrt"), "there is no function 'sbrt'; there are: long-document, multi"),
+        (("--function", "sbrt"), "there is no function 'sbrt'; there are: cached-cohere, "),
         (("--role", "answer"), 'role is "document" or "query"'),
         (("--truncate-dim", "1000"), "truncate_dim=1000 is more than the 384 dimensions"),
     ],

@@ -13,6 +13,7 @@ import pytest
 from lancedb_embedders import catalog
 from lancedb_embedders.stored import registered
 from tests.conftest import ROOT
+from tests.providers import ProviderServer
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```python\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
@@ -32,9 +33,12 @@ def test_example(example: Path, tmp_path: Path) -> None:
     assert done.stdout.strip()
 
 
-def test_readme_blocks_run_one_after_the_other(python: Callable[..., str]) -> None:
+def test_readme_blocks_run_one_after_the_other(
+    python: Callable[..., str], provider: ProviderServer
+) -> None:
     assert len(BLOCKS) >= 4
-    python("\n".join(BLOCKS))
+    python("\n".join(BLOCKS), env={"OPENAI_BASE_URL": f"{provider.url}/v1"})
+    assert [seen.status for seen in provider.seen] == [200, 200]
 
 
 def test_readme_names_the_two_commands_every_function_and_every_model() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
@@ -21,3 +22,11 @@ def shared(key: Hashable, make: Callable[[], Any]) -> Any:
         while len(_clients) > _MOST:
             _clients.popitem(last=False)
         return _clients[key]
+
+
+@atexit.register
+def _close() -> None:
+    while _clients:
+        _, client = _clients.popitem()
+        if hasattr(client, "close"):
+            client.close()

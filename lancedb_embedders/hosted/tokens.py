@@ -10,8 +10,9 @@ import hashlib
 import os
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Callable, Sequence
+from functools import cached_property, lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -122,8 +123,13 @@ class ByteCounter(Counter):
 
 
 class _OpenAICounter(Counter):
-    def __init__(self, encoding: Any) -> None:
-        self._encoding = encoding
+    def __init__(self, load: Callable[[], Any]) -> None:
+        self._load = load
+
+    @cached_property
+    def _encoding(self) -> Any:
+        # Loading takes longer than a query; most texts are cleared by their bytes.
+        return self._load()
 
     def count(self, texts: Sequence[str]) -> npt.NDArray[np.int64]:
         found = self._encoding.encode_ordinary_batch(list(texts))
@@ -171,9 +177,10 @@ def counter(encoding: str | None = None, repository: str | None = None) -> Count
         On the hub, with a ``tokenizer.json``; used if it is in the hub's cache on this machine.
     """
     if encoding is not None:
-        found = _tiktoken(encoding) or _bpe_openai(encoding)
-        if found is not None:
-            return _OpenAICounter(found)
+        if _has_tiktoken(encoding):
+            return _OpenAICounter(lambda: _tiktoken(encoding))
+        if find_spec("bpe_openai") is not None:
+            return _OpenAICounter(lambda: _bpe_openai(encoding))
     if repository is not None:
         file = _cached_tokenizer(repository)
         if file is not None:
@@ -181,25 +188,23 @@ def counter(encoding: str | None = None, repository: str | None = None) -> Count
     return ByteCounter()
 
 
-def _tiktoken(encoding: str) -> Any:
+def _has_tiktoken(encoding: str) -> bool:
     # tiktoken itself would download what is not there.
     name = hashlib.sha1(_TIKTOKEN_FILE.format(encoding).encode()).hexdigest()
     folder = os.environ.get("TIKTOKEN_CACHE_DIR") or os.environ.get("DATA_GYM_CACHE_DIR")
     default = Path(tempfile.gettempdir()) / "data-gym-cache"
-    if not (Path(folder or default) / name).is_file():
-        return None
-    try:
-        import tiktoken
-    except ImportError:
-        return None
+    return find_spec("tiktoken") is not None and (Path(folder or default) / name).is_file()
+
+
+def _tiktoken(encoding: str) -> Any:
+    import tiktoken
+
     return tiktoken.get_encoding(encoding)
 
 
 def _bpe_openai(encoding: str) -> Any:
-    try:
-        import bpe_openai
-    except ImportError:
-        return None
+    import bpe_openai
+
     return bpe_openai.get_encoding(encoding)
 
 
