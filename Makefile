@@ -24,6 +24,7 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks
 	$(BIN)/python -m benchmarks.documents
 	$(BIN)/python -m benchmarks.documents.cost
+	$(BIN)/python -m benchmarks.hosted
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

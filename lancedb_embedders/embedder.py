@@ -226,6 +226,8 @@ class Embedder(StoredFunction, registry_name=None):
         if isinstance(embedded, Partial):
             given_up = embedded.given_up
             batch = batch.without(given_up)
+            if not batch.inputs:
+                return [None] * len(batch.index)
             embedded = np.delete(embedded.vectors, list(given_up), axis=0)
         vectors = self._finish(embedded, batch)
         if (batch.index < 0).any() or self.multivector:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 import time
 import zlib
@@ -72,6 +73,8 @@ def checksum_of(key: bytes, blob: bytes) -> int:
 
 def check_vector(key: bytes, checksum: int, blob: bytes, width: int) -> None:
     """Raise `DamagedError` unless a vector is what was stored."""
+    if not (isinstance(key, bytes) and isinstance(blob, bytes) and isinstance(width, int)):
+        raise DamagedError("a vector is no longer one")
     if checksum != checksum_of(key, blob) or len(blob) % (width * DTYPE.itemsize):
         raise DamagedError("a vector is not what was stored")
 
@@ -91,26 +94,35 @@ def stats(
 
 def prune(connection: sqlite3.Connection, max_size: int | None, older_than: float | None) -> int:
     """Delete vectors; see `VectorCache.prune`."""
-    before = _count(connection)
+    deleted = 0
     if older_than is not None:
-        with transaction(connection):
-            connection.execute("DELETE FROM vectors WHERE stored <= ?", (time.time() - older_than,))
+        limit = time.time() - older_than
+        deleted += _delete(connection, "DELETE FROM vectors WHERE stored <= ?", limit)
         give_back(connection)
     if max_size is not None:
-        shrink(connection, max_size)
-    return before - _count(connection)
+        deleted += shrink(connection, max_size)
+    return deleted
 
 
-def shrink(connection: sqlite3.Connection, size: int) -> None:
-    """Delete the vectors stored first until the file fits into `size` bytes."""
+def clear(connection: sqlite3.Connection) -> int:
+    """Delete all vectors, those too that a wrong clock dated to the future."""
+    return prune(connection, None, -math.inf)
+
+
+def shrink(connection: sqlite3.Connection, size: int) -> int:
+    """Delete the vectors stored first until the file fits into `size` bytes; returns how many."""
+    deleted = 0
     while (used := used_bytes(connection)) > size and (count := _count(connection)):
-        excess = max(1, int(count * (used - size) / used))
-        with transaction(connection):
-            connection.execute(
-                "DELETE FROM vectors WHERE id IN (SELECT id FROM vectors ORDER BY id LIMIT ?)",
-                (excess,),
-            )
+        gone = _delete(
+            connection,
+            "DELETE FROM vectors WHERE id IN (SELECT id FROM vectors ORDER BY id LIMIT ?)",
+            max(1, int(count * (used - size) / used)),
+        )
+        if gone == 0:  # it would go on for ever
+            raise DamagedError("vectors are counted that are not there")
+        deleted += gone
     give_back(connection)
+    return deleted
 
 
 def verify(connection: sqlite3.Connection) -> int:
@@ -120,34 +132,51 @@ def verify(connection: sqlite3.Connection) -> int:
         raise DamagedError(problems)
     count = 0
     for key, checksum, blob, width in connection.execute(
-        "SELECT key, checksum, vector, width FROM vectors JOIN spaces ON spaces.id = vectors.space"
+        "SELECT key, checksum, vector, width "
+        "FROM vectors LEFT JOIN spaces ON spaces.id = vectors.space"
     ):
         check_vector(key, checksum, blob, width)
         count += 1
-    if count != _count(connection):
-        raise DamagedError("vectors without a space")
     return count
 
 
-def export(connection: sqlite3.Connection, writer: pq.ParquetWriter) -> int:
+def export(connection: sqlite3.Connection, target: Path) -> int:
     """Write all vectors; see `VectorCache.export`."""
+    part = target.with_name(f"{target.name}.part")
+    try:
+        with pq.ParquetWriter(part, EXPORT_SCHEMA) as writer:
+            count = _export(connection, writer)
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+    return count
+
+
+def _export(connection: sqlite3.Connection, writer: pq.ParquetWriter) -> int:
     rows = connection.execute(
-        "SELECT description, key, stored, vector FROM vectors "
-        "JOIN spaces ON spaces.id = vectors.space ORDER BY vectors.id"
+        "SELECT key, checksum, vector, width, description, stored "
+        "FROM vectors LEFT JOIN spaces ON spaces.id = vectors.space ORDER BY vectors.id"
     )
     count = 0
     while some := rows.fetchmany(_EXPORTED):
+        for row in some:
+            check_vector(*row[:4])
         writer.write_table(_export_batch(some))
         count += len(some)
     return count
+
+
+def _delete(connection: sqlite3.Connection, statement: str, limit: float) -> int:
+    with transaction(connection):
+        return connection.execute(statement, (limit,)).rowcount
 
 
 def _count(connection: sqlite3.Connection) -> int:
     return int(connection.execute("SELECT count(*) FROM vectors").fetchone()[0])
 
 
-def _export_batch(rows: Sequence[tuple[str, bytes, float, bytes]]) -> pa.Table:
-    spaces, keys, stored, blobs = zip(*rows, strict=True)
+def _export_batch(rows: Sequence[tuple[bytes, int, bytes, int, str, float]]) -> pa.Table:
+    keys, _, blobs, _, spaces, stored = zip(*rows, strict=True)
     columns = [
         spaces,
         keys,

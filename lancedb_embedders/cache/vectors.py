@@ -9,7 +9,6 @@ being killed.
 from __future__ import annotations
 
 import os
-import sqlite3
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,11 +17,17 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow.parquet as pq
 from typing_extensions import Self
 
 from lancedb_embedders.cache import upkeep
-from lancedb_embedders.cache.file import SharedFile, transaction, used_bytes
+from lancedb_embedders.cache.file import (
+    Connection,
+    SharedFile,
+    check_writable,
+    transaction,
+    used_bytes,
+)
+from lancedb_embedders.cache.spaces import find_space, make_space
 from lancedb_embedders.cache.upkeep import DTYPE, CacheStats, check_vector, checksum_of
 
 Float32 = npt.NDArray[np.float32]
@@ -76,7 +81,8 @@ class VectorCache:
     path : str or path-like
         The file, made when it is first used; or a folder, in which it is ``vectors.sqlite3``.
     max_size : int, optional
-        Bytes that the file may take; the vectors stored first go first.
+        Bytes that the file may take; the vectors stored first go first. The log of the last
+        writes, beside it, has up to 16 MB or one call's vectors more.
 
     Raises
     ------
@@ -99,7 +105,6 @@ class VectorCache:
         self.path = given / FILE_NAME if given.is_dir() else given
         self.max_size = max_size
         self._file = SharedFile(self.path, _SCHEMA)
-        self._spaces: dict[tuple[int, str], tuple[int, int]] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -169,17 +174,17 @@ class VectorCache:
             raise ValueError(f"{len(keys)} texts and {len(vectors)} vectors")
         if len(keys) == 0:
             return
-        arrays = [np.ascontiguousarray(vector, dtype=DTYPE) for vector in vectors]
-        widths = {array.shape[-1] if array.ndim else 0 for array in arrays}
+        arrays = [np.asarray(vector, dtype=DTYPE) for vector in vectors]
+        widths = {array.shape[-1] if array.ndim in (1, 2) else 0 for array in arrays}
         if len(widths) != 1 or 0 in widths:
             raise ValueError(f"vectors of one space have one width, these have {sorted(widths)}")
-        blobs = [array.tobytes() for array in arrays]
-        self._file.run(lambda connection: self._put(connection, space, keys, blobs, widths.pop()))
+        blobs, width = [array.tobytes() for array in arrays], widths.pop()
+        self._file.run(lambda connection: self._put(connection, space, keys, blobs, width))
 
-    def _find(self, connection: sqlite3.Connection, space: str, keys: Sequence[bytes]) -> Found:
+    def _find(self, connection: Connection, space: str, keys: Sequence[bytes]) -> Found:
         known = np.zeros(len(keys), dtype=bool)
         several: dict[int, Float32] = {}
-        number, width = self._space(connection, space) or (0, 0)
+        number, width = find_space(connection, space) or (0, 0)
         # One array for all, filled as rows come: many small ones would cost twice the time.
         vectors = np.empty((len(keys), width), dtype=DTYPE)
         places: dict[bytes, list[int]] = {}
@@ -205,7 +210,7 @@ class VectorCache:
 
     def _put(
         self,
-        connection: sqlite3.Connection,
+        connection: Connection,
         space: str,
         keys: Sequence[bytes],
         blobs: Sequence[bytes],
@@ -213,14 +218,8 @@ class VectorCache:
     ) -> None:
         now = time.time()
         with transaction(connection):
-            known = self._space(connection, space)
-            if known is None:
-                connection.execute(
-                    "INSERT INTO spaces (description, width) VALUES (?, ?)", (space, width)
-                )
-                known = self._space(connection, space, remember=False)
-            assert known is not None
-            number, expected = known
+            known = find_space(connection, space)
+            number, expected = known or make_space(connection, space, width)
             if width != expected:
                 raise ValueError(f"vectors of {width} numbers for a space of {expected}: {space}")
             connection.executemany(
@@ -233,19 +232,6 @@ class VectorCache:
             )
         if self.max_size is not None and used_bytes(connection) > self.max_size:
             upkeep.shrink(connection, int(self.max_size * 0.9))
-
-    def _space(
-        self, connection: sqlite3.Connection, space: str, remember: bool = True
-    ) -> tuple[int, int] | None:
-        key = (self._file.generation, space)
-        if key not in self._spaces:
-            found: tuple[int, int] | None = connection.execute(
-                "SELECT id, width FROM spaces WHERE description = ?", (space,)
-            ).fetchone()
-            if found is None or not remember:  # not while it may be rolled back
-                return found
-            self._spaces[key] = found
-        return self._spaces[key]
 
     # -- upkeep ---------------------------------------------------------------------------------
 
@@ -280,7 +266,7 @@ class VectorCache:
 
     def clear(self) -> int:
         """Delete all vectors; returns how many there were."""
-        return self._file.run(lambda connection: upkeep.prune(connection, None, 0))
+        return self._file.run(upkeep.clear)
 
     def verify(self) -> int:
         """Read everything once and check it; returns how many vectors there are."""
@@ -292,17 +278,11 @@ class VectorCache:
         Its columns: ``space`` (string), ``key`` (16 bytes, see `text_key`), ``stored`` (timestamp),
         ``vector`` (list of float32; several vectors of one text are put one behind the other).
         """
-        with pq.ParquetWriter(target, upkeep.EXPORT_SCHEMA) as writer:
-            return self._file.run(lambda connection: upkeep.export(connection, writer))
+        return self._file.run(lambda connection: upkeep.export(connection, Path(target)))
 
     def check(self) -> None:
         """Raise unless vectors can be read and kept here: better before they are paid for."""
-
-        def work(connection: sqlite3.Connection) -> None:
-            with transaction(connection):
-                pass
-
-        self._file.run(work)
+        self._file.run(check_writable)
 
     def close(self) -> None:
         """Close the file in all threads; the next use opens it again."""
