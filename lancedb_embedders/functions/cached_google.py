@@ -36,7 +36,8 @@ class CachedGoogleEmbeddings(HostedEmbedder, registry_name="cached-google"):
     document_task, query_task : str
         Task types, for models that take them.
     vertexai : bool, default False
-        Ask Vertex AI, with the credentials of this machine's environment (ADC).
+        Ask Vertex AI, with the credentials of this machine's environment (ADC); with a key, in
+        express mode, where `api_key_env` or `api_key` names one of Vertex AI's.
     project, location : str, optional
         Of Vertex AI.
     api_version : str, optional
@@ -81,8 +82,10 @@ class CachedGoogleEmbeddings(HostedEmbedder, registry_name="cached-google"):
         return f"{self.base_url} vertexai {self.project} {self.location}"
 
     def find_key(self) -> str | None:
-        """Return the key; Vertex AI goes without, by the credentials of the environment."""
-        return None if self.vertexai else super().find_key()
+        """Return the key; Vertex AI goes without, unless one is named for it."""
+        default = type(self).model_fields["api_key_env"].default
+        named = self.api_key is not None or self.api_key_env != default
+        return super().find_key() if named or not self.vertexai else None
 
     def make_client(self, key: str | None, timeout: float) -> Any:
         """See `HostedEmbedder.make_client`."""
@@ -97,14 +100,18 @@ class CachedGoogleEmbeddings(HostedEmbedder, registry_name="cached-google"):
         }
         if not self.vertexai or self.base_url != default:
             http_options["base_url"] = self.base_url
-        if self.vertexai:
+        if self.vertexai and key is None:
             return genai.Client(
                 vertexai=True,
                 project=self.project,
                 location=self.location,
                 http_options=http_options,  # type: ignore[arg-type]
             )
-        return genai.Client(api_key=key or "none", http_options=http_options)  # type: ignore[arg-type]
+        return genai.Client(
+            vertexai=self.vertexai,
+            api_key=key or "none",
+            http_options=http_options,  # type: ignore[arg-type]
+        )
 
     def ask(self, client: Any, texts: Sequence[str], role: Role) -> Answer:
         """See `HostedEmbedder.ask`."""
@@ -119,18 +126,17 @@ class CachedGoogleEmbeddings(HostedEmbedder, registry_name="cached-google"):
             ),
         )
         found = response.embeddings or []
-        counts = [e.statistics.token_count for e in found if e.statistics is not None]
-        known = [int(count) for count in counts if count is not None]
         headers = (response.sdk_http_response and response.sdk_http_response.headers) or {}
         return Answer(
             stacked([embedding.values for embedding in found]),
-            sum(known) if len(known) == len(texts) else None,
+            _tokens(response),
             {name.lower(): value for name, value in headers.items()},
         )
 
     def failure(self, error: Exception) -> Failure | None:
         """See `HostedEmbedder.failure`."""
         import httpx2
+        from google.auth.exceptions import GoogleAuthError
         from google.genai import errors
 
         if isinstance(error, errors.APIError):
@@ -141,6 +147,17 @@ class CachedGoogleEmbeddings(HostedEmbedder, registry_name="cached-google"):
             return failure
         if isinstance(error, httpx2.TransportError):  # a timeout is one, too
             return Failure("retry", f"{type(error).__name__}: {error}")
+        if isinstance(error, GoogleAuthError):
+            return Failure("fatal", f"no credentials for Vertex AI: {error}")
         if isinstance(error, ValueError) and "JSON" in type(error).__name__:
             return Failure("fatal", "an answer that is no JSON")
         return None
+
+
+def _tokens(response: Any) -> int | None:
+    """Return what is billed: the Gemini API tells it of all texts, Vertex AI of each."""
+    usage = response.usage_metadata
+    if usage is not None and usage.prompt_token_count is not None:
+        return int(usage.prompt_token_count)
+    counts = [e.statistics and e.statistics.token_count for e in response.embeddings or ()]
+    return None if None in counts else int(sum(counts))

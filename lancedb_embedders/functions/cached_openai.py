@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Sequence
 from typing import Any, ClassVar
+from urllib.parse import urlsplit
 
 from pydantic import Field
 
@@ -18,6 +19,7 @@ from lancedb_embedders.hosted.failures import Failure, from_http
 from lancedb_embedders.hosted.provider import Answer, Limits, answer_of
 
 _URL = "https://api.openai.com/v1"
+_AZURE = (".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com")
 
 
 class CachedOpenAIEmbeddings(HostedEmbedder, registry_name="cached-openai"):
@@ -49,14 +51,7 @@ class CachedOpenAIEmbeddings(HostedEmbedder, registry_name="cached-openai"):
 
     extra: ClassVar[str | None] = "openai"
     provider: ClassVar[str] = "openai"
-    hosts: ClassVar[tuple[str, ...]] = (
-        "api.openai.com",
-        ".api.openai.com",
-        ".openai.azure.com",
-        ".cognitiveservices.azure.com",
-        ".services.ai.azure.com",
-    )
-    other_key_variables: ClassVar[tuple[str, ...]] = ("AZURE_OPENAI_API_KEY",)
+    hosts: ClassVar[tuple[str, ...]] = ("api.openai.com", ".api.openai.com", *_AZURE)
     # https://developers.openai.com/api/reference/resources/embeddings/methods/create, 2026-11-24
     default_limits: ClassVar[Limits] = Limits(inputs=2048, tokens=300_000)
 
@@ -84,6 +79,14 @@ class CachedOpenAIEmbeddings(HostedEmbedder, registry_name="cached-openai"):
         if self.azure_endpoint is None:
             return self.base_url
         return f"{self.base_url}/{self.azure_deployment or self.name}"
+
+    def key_variables(self) -> tuple[str, ...]:
+        """Return where the key is: neither service gets the other's."""
+        azure = self.azure_endpoint or access.named(urlsplit(self.base_url).hostname or "", _AZURE)
+        default = type(self).model_fields["api_key_env"].default
+        return (
+            "AZURE_OPENAI_API_KEY" if azure and self.api_key_env == default else self.api_key_env,
+        )
 
     def make_client(self, key: str | None, timeout: float) -> Any:
         """See `HostedEmbedder.make_client`."""
@@ -139,7 +142,7 @@ class CachedOpenAIEmbeddings(HostedEmbedder, registry_name="cached-openai"):
         if isinstance(error, openai.APIStatusError):
             return from_http(error.status_code, error.body, error.response.headers)
         if isinstance(error, openai.APIConnectionError):  # a timeout is one, too
-            return Failure("retry", f"{type(error).__name__}: {error}")
+            return Failure("retry", f"{type(error).__name__}: {error.__cause__ or error}")
         if isinstance(error, openai.OpenAIError):
             return Failure("fatal", f"{type(error).__name__}: {error}")
         return None

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from pydantic import Field
 
 from lancedb_embedders.batch import Role
+from lancedb_embedders.hosted import access
 from lancedb_embedders.hosted.batch_api import BatchTerms
 from lancedb_embedders.hosted.embedder import HostedEmbedder
 from lancedb_embedders.hosted.failures import Failure, from_http
 from lancedb_embedders.hosted.provider import Answer, Limits, rows_of
+
+
+@dataclass(frozen=True)
+class _Scrubbed:
+    """Takes a key out of log records; the same one is added once."""
+
+    key: str = field(repr=False)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg = access.scrub(str(record.msg), self.key)
+        return True
 
 
 class CachedVoyageEmbeddings(HostedEmbedder, registry_name="cached-voyage"):
@@ -45,17 +59,15 @@ class CachedVoyageEmbeddings(HostedEmbedder, registry_name="cached-voyage"):
 
     def make_client(self, key: str | None, timeout: float) -> Any:
         """See `HostedEmbedder.make_client`; Voyage's keeps its connections by itself."""
-        import functools
-
         import voyageai
 
+        if key:
+            # It logs what the server says, and careless servers repeat the key.
+            logging.getLogger("voyage").addFilter(_Scrubbed(key))
         # Below the client proper, which would turn base64 into lists of Python numbers, and looks
         # for models of some names on this machine.
-        return functools.partial(
-            voyageai.Embedding.create,  # type: ignore[attr-defined]
-            api_key=key or "none",
-            base_url=self.base_url,
-            request_timeout=timeout,
+        return lambda **options: voyageai.Embedding.create(  # type: ignore[attr-defined, no-untyped-call]
+            api_key=key or "none", base_url=self.base_url, request_timeout=timeout, **options
         )
 
     def ask(self, client: Any, texts: Sequence[str], role: Role) -> Answer:

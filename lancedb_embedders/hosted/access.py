@@ -15,7 +15,8 @@ from lancedb_embedders.errors import ConfigurationError
 
 #: Names of headers and of parameters in a URL that carry credentials.
 _CREDENTIAL = re.compile(
-    r"auth|cookie|credential|password|passwd|secret|session|signature|token|(^|[-_x])key",
+    r"auth|cookie|credential|password|passwd|secret|session|^sig$|signature|token|(^|[-_])key"
+    r"|(api|access|account|master|private|shared|subscription)keys?$",
     re.IGNORECASE,
 )
 _BEARER = re.compile(r"^\s*(bearer|basic|digest)\s", re.IGNORECASE)
@@ -92,14 +93,11 @@ def find_key(
         There is no key, or it would go to a host that nobody in this process has named.
     """
     names = list(variables)
-    key = (
-        given.get_secret_value()
-        if given
-        else next((value for name in names if (value := os.environ.get(name))), None)
-    )
+    # A key is in no variable here while something is raised: tracebacks may show variables.
+    source = next((name for name in names if os.environ.get(name, "").strip()), None)
     host = urlsplit(url).hostname or ""
     own = named(host, hosts)
-    if key is None:
+    if given is None and source is None:
         if own:
             raise ConfigurationError(
                 f"{function}: no key. Set the environment variable {' or '.join(names)} in this "
@@ -113,7 +111,21 @@ def find_key(
             f"host to trust with it. If it is yours: LANCEDB_EMBEDDERS_TRUSTED_HOSTS={host} or "
             f'lancedb_embedders.settings.trusted_hosts = ["{host}"]'
         )
-    return key
+    if not _sendable(_value(given, source)):
+        raise ConfigurationError(
+            f"{function}: the key in {'api_key' if given else source} holds characters that no "
+            "header can; was it copied whole, and nothing else with it?"
+        )
+    return _value(given, source)
+
+
+def _value(given: SecretStr | None, source: str | None) -> str:
+    # Keys that are read from files often end with a line break.
+    return (given.get_secret_value() if given else os.environ[source or ""]).strip()
+
+
+def _sendable(key: str) -> bool:
+    return key.isascii() and key.isprintable() and " " not in key
 
 
 def key_digest(key: str | None) -> str:

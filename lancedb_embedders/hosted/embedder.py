@@ -5,12 +5,10 @@ A subclass says how its provider's client is made and called; everything else is
 
 from __future__ import annotations
 
-import warnings
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
-from urllib.parse import urlsplit
 
 import numpy as np
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, PrivateAttr, SecretStr
@@ -19,20 +17,14 @@ from lancedb_embedders import catalog
 from lancedb_embedders.batch import Batch, Partial, Role
 from lancedb_embedders.cache import VectorCache, shared_cache
 from lancedb_embedders.embedder import Embedder
-from lancedb_embedders.errors import (
-    ConfigurationError,
-    EmbeddingWarning,
-    InputError,
-    name_rows,
-)
-from lancedb_embedders.extras import require
-from lancedb_embedders.hosted import access, clients
+from lancedb_embedders.errors import ConfigurationError
+from lancedb_embedders.hosted import access
 from lancedb_embedders.hosted.batch_api import BatchTerms
 from lancedb_embedders.hosted.failures import Failure
 from lancedb_embedders.hosted.fetch import Fetch
-from lancedb_embedders.hosted.limits import Limiter, limiter
 from lancedb_embedders.hosted.overflow import Overflow, Pieces, prepare_pieces
 from lancedb_embedders.hosted.provider import Answer, Limits
+from lancedb_embedders.hosted.refused import report_refused
 from lancedb_embedders.hosted.space import describe
 from lancedb_embedders.hosted.tokens import Counter, counter
 from lancedb_embedders.hosted.usage import Ledger, Usage
@@ -54,8 +46,9 @@ class HostedEmbedder(Embedder, registry_name=None):
     name : str
         The provider's name of the model.
     dim : int, optional
-        Dimensions that the provider is asked for. None: what the catalogue says, or what the model
-        gives, which is asked once and then stored. `truncate_dim` cuts what was given instead.
+        Dimensions that the provider is asked for; of a model that the catalogue does not know,
+        those that it gives. None: what the catalogue says, or what the model gives, which is asked
+        once and then stored. `truncate_dim` cuts what was given instead.
     base_url : str
         Where the server is.
     api_key_env : str
@@ -171,13 +164,11 @@ class HostedEmbedder(Embedder, registry_name=None):
 
     def _resolve_defaults(self) -> None:
         card = self.card()
-        if self.query_prompt is None:
-            self._set(query_prompt=card.query_prompt if card else "")
-        if self.document_prompt is None:
-            self._set(document_prompt=card.document_prompt if card else "")
+        for name in ("query_prompt", "document_prompt"):
+            if getattr(self, name) is None:
+                self._set(**{name: getattr(card, name) if card else ""})
         if self.max_length is None:
-            context = card.context if card else None
-            self._set(max_length=context or self.default_limits.input_tokens)
+            self._set(max_length=(card and card.context) or self.default_limits.input_tokens)
         if self.dim is None:
             self._set(dim=card.dims if card else _probed.get(self.space("document")))
 
@@ -210,8 +201,7 @@ class HostedEmbedder(Embedder, registry_name=None):
     def _probe_dim(self) -> int:
         space = self.space("document")
         if space not in _probed:
-            batch = Batch([PROBE_TEXT], np.zeros(1, dtype=np.intp), "document")
-            found = self.embed(batch)
+            found = self.embed(Batch([PROBE_TEXT], np.zeros(1, dtype=np.intp), "document"))
             assert not isinstance(found, Partial)
             _probed[space] = found.shape[1]
         self._set(dim=_probed[space])
@@ -228,7 +218,8 @@ class HostedEmbedder(Embedder, registry_name=None):
         if not refused:
             return pieces.join(vectors)
         inputs = pieces.inputs_of(list(refused))
-        self._report_refused(batch, inputs, list(refused.values()), options["on_error"])
+        who = f"{self.name} at {self.endpoint()}"
+        report_refused(batch, inputs, list(refused.values()), who, options["on_error"])
         return Partial(pieces.join(vectors), inputs)
 
     def usage(self) -> Usage:
@@ -238,27 +229,6 @@ class HostedEmbedder(Embedder, registry_name=None):
     def ledger(self) -> Ledger:
         """Return what adds up the usage of this object."""
         return self._ledger
-
-    def _report_refused(
-        self, batch: Batch, inputs: list[int], words: list[str], on_error: str
-    ) -> None:
-        rows = batch.rows(inputs)
-        more = len(set(words)) - 1
-        said = words[0] + (f" (and {more} other reasons)" if more else "")
-        what = f"{name_rows(rows)}: {self.name} at {self.endpoint()} refuses the text: {said}"
-        if on_error == "raise" or batch.role == "query":
-            raise InputError(
-                f"{what}. The other {len(batch.inputs) - len(inputs):,} texts are embedded and in "
-                'the cache. Mend these rows and add all again, or set on_error="null" to keep them '
-                "without a vector",
-                rows,
-            )
-        warnings.warn(
-            f"{what}. {len(rows):,} of {len(batch.index):,} rows get no vector; add with "
-            'on_bad_vectors="null" to keep them, or "drop" to leave them out',
-            EmbeddingWarning,
-            stacklevel=2,
-        )
 
     def pieces(self, batch: Batch) -> Pieces:
         """Return what is sent for the inputs of a batch."""
@@ -291,7 +261,9 @@ class HostedEmbedder(Embedder, registry_name=None):
     def counter(self) -> Counter:
         """Return what counts the model's tokens on this machine."""
         card = self.card()
-        return counter(card.encoding, card.tokenizer) if card else counter(None, self.name)
+        if card is None:
+            return counter(None, self.name)
+        return counter(card.encoding, card.tokenizer or card.name)
 
     def limits(self) -> Limits:
         """Return what a request may hold."""
@@ -309,28 +281,17 @@ class HostedEmbedder(Embedder, registry_name=None):
 
     # -- access ---------------------------------------------------------------------------------
 
-    def connect(self, timeout: float) -> tuple[Any, str | None, Limiter]:
-        """Return the client, the key it uses, and the limiter that goes with both."""
-        if self.extra is not None:
-            require(self.extra, f"the function {self.registry_name!r}")
-        key = self.find_key()
-        whose = (type(self).provider, self.endpoint(), access.key_digest(key))
-        client = clients.shared(
-            (*whose, self.identity(), timeout), lambda: self.make_client(key, timeout)
-        )
-        return client, key, limiter(whose)
-
-    def is_own_server(self) -> bool:
-        """Tell whether the server is not the provider's, so that nobody bills for it."""
-        return not access.named(urlsplit(self.base_url).hostname or "", self.hosts)
+    def key_variables(self) -> tuple[str, ...]:
+        """Return the environment variables that may hold the key, the first one that is set."""
+        default = type(self).model_fields["api_key_env"].default
+        more = self.other_key_variables if self.api_key_env == default else ()
+        return (self.api_key_env, *more)
 
     def find_key(self) -> str | None:
         """Return the key, or None for a server that wants none; see `access.find_key`."""
-        default = type(self).model_fields["api_key_env"].default
-        more = self.other_key_variables if self.api_key_env == default else ()
         return access.find_key(
             self.api_key,
-            (self.api_key_env, *more),
+            self.key_variables(),
             self.base_url,
             self.hosts,
             settings.trusted_hosts,

@@ -11,13 +11,16 @@ from typing import Any, Literal
 Kind = Literal["retry", "smaller", "input", "fatal"]
 
 #: Codes of an empty account, which come with 429 but do not pass.
-_EMPTY = re.compile(r"insufficient_quota|billing|credit|payment|balance", re.IGNORECASE)
+_EMPTY = re.compile(
+    r"billing|credit|payment|balance|(/|per|a|each) ?month|monthly",
+    re.IGNORECASE,
+)
 #: Words with which providers refuse a request as a whole for its size.
 _LARGE = re.compile(
     r"max_tokens_per_request|max tokens per request|tokens? (summed|per request|in the batch)"
     r"|batch ?size|batch of .* (tokens|max)|too many (inputs|texts|tokens|instances)"
     r"|at most \d+ (requests|inputs|texts|instances|items)|total number of (texts|tokens)"
-    r"|request too large|payload too large",
+    r"|request too large|payload too large|token count is \d+ but",
     re.IGNORECASE,
 )
 #: Names of what holds the texts of a request.
@@ -74,7 +77,8 @@ def from_http(status: int, body: Any, headers: Mapping[str, str] | None = None) 
     code, message, parameter = _said(body)
     wait = retry_after({name.lower(): value for name, value in (headers or {}).items()}, body)
     kind: Kind
-    if status == 429 and _EMPTY.search(f"{code} {message}"):
+    empty = "insufficient_quota" in code or (wait is None and _EMPTY.search(f"{code} {message}"))
+    if status == 429 and empty:
         kind = "fatal"
     elif status == 429 and re.search(r"request too large", message, re.IGNORECASE):
         kind = "smaller"  # one request beyond the tokens of a whole minute never passes

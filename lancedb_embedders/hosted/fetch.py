@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from lancedb_embedders.errors import (
     VectorError,
 )
 from lancedb_embedders.hosted import access
+from lancedb_embedders.hosted.connection import connect, is_own_server
 from lancedb_embedders.hosted.failures import Failure
 from lancedb_embedders.hosted.overflow import Pieces
 from lancedb_embedders.hosted.packing import Request, pack
@@ -85,7 +87,7 @@ class Fetch:
             return self._vectors, {}
         requests = self._requests(missing)
         self._check_cost(requests, missing)
-        self._client, self._key, limits = self._function.connect(self._timeout)
+        self._client, self._key, limits = connect(self._function, self._timeout)
         self._cache.check()
         with progress_bar(len(missing), "texts", self._options["progress"]) as self._bar:
             sender = Sender(self._ask, self._keep, self._probe, limits, self._policy())
@@ -117,7 +119,7 @@ class Fetch:
         bound = sum(request.tokens for request in requests)
         cost = dollars(function.name, function.provider, bound)
         if cost is None:
-            if function.is_own_server():
+            if is_own_server(function):
                 return
             raise ConfigurationError(
                 f"max_cost={most} cannot be held: the catalogue has no price for {function.name}"
@@ -155,6 +157,8 @@ class Fetch:
             answer = self._function.ask(self._client, texts, self._role)
         except ProviderError as error:  # an answer that makes no sense
             raise Failure("fatal", str(error)) from None
+        except json.JSONDecodeError:
+            raise Failure("fatal", "an answer that is no JSON") from None
         except Exception as error:
             failure = self._function.failure(error)
             if failure is None:
@@ -172,7 +176,10 @@ class Fetch:
 
     def _keep(self, request: Request, answer: Answer) -> None:
         vectors, positions = answer.vectors, request.positions
-        check_width(self._function, vectors.shape[1], self._vectors.shape[1])
+        with self._lock:
+            check_width(self._function, vectors.shape[1], self._vectors.shape[1])
+            if self._vectors.shape[1] == 0:
+                self._vectors = np.empty((len(self._texts), vectors.shape[1]), dtype=np.float32)
         tokens = answer.tokens
         if tokens is None:
             tokens = self._counted(positions)
@@ -183,8 +190,6 @@ class Fetch:
             vectors, positions = vectors[good], positions[good]
         self._cache.put_keys(self._space, [self._keys[i] for i in positions], vectors)
         with self._lock:
-            if self._vectors.shape[1] == 0:
-                self._vectors = np.empty((len(self._texts), vectors.shape[1]), dtype=np.float32)
             self._refused.update({int(request.positions[i]): words for i, words in bad.items()})
             self._bar.update(len(request.positions))
         self._vectors[positions] = vectors

@@ -94,10 +94,13 @@ class Limiter:
                 self._changed.wait(min(wait, 0.2))
         return None
 
-    def answered(self, headers: Mapping[str, str]) -> None:
-        """Learn from an answer."""
+    def answered(self, headers: Mapping[str, str], spare: float = 0.0) -> None:
+        """Learn from an answer, which took `spare` tokens less than were acquired for it."""
         with self._changed:
             self._successes.append(time.monotonic())
+            for bucket in (self._set.get("tokens", (0, None))[1], self._told.get("tokens")):
+                if bucket is not None:
+                    bucket.level = min(bucket.capacity, bucket.level + spare)
             for kind in ("requests", "tokens"):
                 self._learn(kind, headers)
             if self._pace is not None:
@@ -117,7 +120,7 @@ class Limiter:
             measured = len(recent) / max(1.0, now - recent[0]) if recent else 1.0
             before = measured if self._pace is None else min(self._pace.rate, 2 * measured)
             self._pace = Bucket(max(1 / _MINUTE, before * _DECREASE))
-            self._pace.level = 0.0
+            self._pace.level = 1.0  # the next one waits as long as it was told to
             self._slowed_at = now
 
     def pause(self, seconds: float) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import random
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -17,6 +20,7 @@ from lancedb_embedders.hosted.provider import Answer
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 30.0
 _JITTER = 0.5
+_LOOK = 0.2  # seconds between two looks at whether the process ends
 
 
 @dataclass(frozen=True)
@@ -122,18 +126,26 @@ class Sender:
         return self._outcome
 
     def _send_in(self, pool: ThreadPoolExecutor, requests: Sequence[Request]) -> None:
-        running: set[Future[list[Request]]] = {pool.submit(self._one, r) for r in requests}
-        while running:
-            done, running = wait(running, return_when=FIRST_COMPLETED)
+        todo = deque(requests)
+        running: set[Future[list[Request]]] = set()
+        while todo or running:
+            # No more than fit: what a pool has taken on, a process that ends still works off.
+            while todo and len(running) < self._policy.concurrency:
+                running.add(pool.submit(self._one, todo.popleft()))
+            done, running = wait(running, _LOOK, FIRST_COMPLETED)
             for future in done:
                 error = future.exception()
                 if error is None:
-                    running |= {pool.submit(self._one, part) for part in future.result()}
+                    todo.extendleft(reversed(future.result()))
                 elif self._outcome.error is None:
                     self._outcome.error = error
             if self._outcome.error is not None:
                 self._stop.set()
                 return
+            if not done:
+                # LanceDB embeds on a thread of its own, and nobody tells it that the process ends;
+                # a pool takes nothing on then.
+                pool.submit(time.monotonic)
 
     def _one(self, request: Request) -> list[Request]:
         """Send one request; returns what is to be sent in its place, if anything."""
@@ -150,13 +162,16 @@ class Sender:
     def _with_retries(self, request: Request) -> None:
         import stamina
 
-        started = time.monotonic()
+        deadline, backoff = math.inf, 0.0
 
-        def passes(error: Exception) -> bool:
-            if not isinstance(error, Failure) or error.kind != "retry" or self._stop.is_set():
+        def passes(error: Exception) -> bool | float:
+            if not isinstance(error, Failure) or error.kind != "retry":
                 return False
-            left = self._policy.deadline - (time.monotonic() - started)
-            return left > (error.retry_after or 0)
+            pause = max(backoff + _JITTER * random.random(), error.retry_after or 0.0)
+            if time.monotonic() + pause > deadline:
+                return False
+            # Slept through here and not by stamina, so that the end of all work ends it.
+            return False if self._stop.wait(pause) else 0.0
 
         for attempt in stamina.retry_context(
             on=passes,
@@ -164,9 +179,10 @@ class Sender:
             timeout=None,
             wait_initial=_FIRST_PAUSE,
             wait_max=_LONGEST_PAUSE,
-            wait_jitter=_JITTER,
+            wait_jitter=0,
         ):
             with attempt:
+                backoff = attempt.next_wait
                 sent_at = self._limiter.acquire(
                     request.tokens,
                     self._stop,
@@ -175,8 +191,7 @@ class Sender:
                 )
                 if sent_at is None:
                     return
-                if attempt.num == 1:
-                    started = time.monotonic()
+                deadline = min(deadline, sent_at + self._policy.deadline)
                 self._attempt(request, sent_at)
 
     def _attempt(self, request: Request, sent_at: float) -> None:
@@ -188,7 +203,8 @@ class Sender:
             answer = self._ask([int(position) for position in request.positions])
             self._keep(request, answer)
             self._sound = True
-            self._limiter.answered(answer.headers)
+            spare = 0 if answer.tokens is None else request.tokens - answer.tokens
+            self._limiter.answered(answer.headers, spare)
             with self._idle:
                 self._outcome.requests += 1
         except Failure as failure:

@@ -165,7 +165,8 @@ def estimate_cost(texts: Iterable[str], model: str) -> CostEstimate:
             f"there is no price for {model!r} in the catalogue; there is one for: "
             f"{', '.join(priced)}"
         )
-    different = list(dict.fromkeys(text for text in texts if text and text.strip()))
+    prompt = card.document_prompt
+    different = list(dict.fromkeys(prompt + text for text in texts if text and text.strip()))
     counting = counter(card.encoding, card.tokenizer)
     tokens = int(counting.count(different).sum()) if different else 0
     usd = dollars(card.name, card.provider, tokens)
