@@ -9,6 +9,7 @@ being killed.
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -105,6 +106,7 @@ class VectorCache:
         self.path = given / FILE_NAME if given.is_dir() else given
         self.max_size = max_size
         self._file = SharedFile(self.path, _SCHEMA)
+        self._writing = threading.Lock()
 
     def __enter__(self) -> Self:
         return self
@@ -179,7 +181,8 @@ class VectorCache:
         if len(widths) != 1 or 0 in widths:
             raise ValueError(f"vectors of one space have one width, these have {sorted(widths)}")
         blobs, width = [array.tobytes() for array in arrays], widths.pop()
-        self._file.run(lambda connection: self._put(connection, space, keys, blobs, width))
+        with self._writing:  # threads that wait for SQLite's own lock sleep, up to 100 ms at a time
+            self._file.run(lambda connection: self._put(connection, space, keys, blobs, width))
 
     def _find(self, connection: Connection, space: str, keys: Sequence[bytes]) -> Found:
         known = np.zeros(len(keys), dtype=bool)

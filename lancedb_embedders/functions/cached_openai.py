@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from pydantic import Field
+from pydantic_core import from_json
 
 from lancedb_embedders.batch import Role
-from lancedb_embedders.errors import ConfigurationError
+from lancedb_embedders.errors import ConfigurationError, ProviderError
 from lancedb_embedders.hosted import access
 from lancedb_embedders.hosted.batch_api import BatchTerms
 from lancedb_embedders.hosted.embedder import HostedEmbedder
@@ -110,9 +110,16 @@ class CachedOpenAIEmbeddings(HostedEmbedder, registry_name="cached-openai"):
     def ask(self, client: Any, texts: Sequence[str], role: Role) -> Answer:
         """See `HostedEmbedder.ask`."""
         del role  # told by the prompt, if at all, which is in the texts
-        # The raw answer: the client would turn each vector into a list of Python numbers.
-        response = client.embeddings.with_raw_response.create(**self.body(texts))
-        return answer_of(json.loads(response.content), len(texts), response.headers)
+        # The texts by `extra_body`, since the client looks at the type of each one otherwise; and
+        # the raw answer, since it would turn each vector into a list of Python numbers.
+        body = self.body(texts)
+        more = {"input": body.pop("input")}
+        response = client.embeddings.with_raw_response.create(input="", **body, extra_body=more)
+        try:
+            answer = from_json(response.content)
+        except ValueError:
+            raise ProviderError("an answer that is no JSON") from None
+        return answer_of(answer, len(texts), response.headers)
 
     def body(self, texts: Sequence[str]) -> dict[str, Any]:
         """Return what a request for `texts` holds."""

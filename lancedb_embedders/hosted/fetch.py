@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -85,8 +85,10 @@ class Fetch:
         if len(missing) == 0:
             self._report(len(self._texts))
             return self._vectors, {}
-        requests = self._requests(missing)
-        self._check_cost(requests, missing)
+        requests: Iterable[Request] = self._requests(missing)
+        if self._options["max_cost"] is not None:
+            requests = list(requests)
+            self._check_cost(requests, missing)
         self._client, self._key, limits = connect(self._function, self._timeout)
         self._cache.check()
         with progress_bar(len(missing), "texts", self._options["progress"]) as self._bar:
@@ -103,17 +105,15 @@ class Fetch:
 
     # -- before anything is sent ----------------------------------------------------------------
 
-    def _requests(self, missing: np.typing.NDArray[np.int64]) -> list[Request]:
+    def _requests(self, missing: np.typing.NDArray[np.int64]) -> Iterator[Request]:
         texts = [self._texts[i] for i in missing]
         packed = pack(texts, self._function.limits(), self._function.counter())
-        return [Request(missing[request.positions], request.tokens) for request in packed]
+        return (Request(missing[request.positions], request.tokens) for request in packed)
 
     def _check_cost(
         self, requests: Sequence[Request], missing: np.typing.NDArray[np.int64]
     ) -> None:
         most = self._options["max_cost"]
-        if most is None:
-            return
         function = self._function
         spent = function.usage().usd or 0.0
         bound = sum(request.tokens for request in requests)

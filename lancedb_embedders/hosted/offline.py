@@ -162,8 +162,8 @@ class _Offline:
         report.cached = int(known.sum())
         coming = {key for job in self.jobs.of(self.space) for key in job.text_keys()}
         left = [i for i, key in enumerate(keys) if not known[i] and key not in coming]
-        requests = pack([texts[i] for i in left], self.function.limits(), self.function.counter())
-        requests = [Request(np.array(left)[r.positions], r.tokens) for r in requests]
+        packed = pack([texts[i] for i in left], self.function.limits(), self.function.counter())
+        requests = [Request(np.array(left)[r.positions], r.tokens) for r in packed]
         self._check_cost(requests)
         for some in self._files(requests):
             self._submit_one(some, texts, keys)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,11 +33,11 @@ class Request:
         return [Request(half, tokens) for half in np.array_split(self.positions, 2)]
 
 
-def pack(texts: Sequence[str], limits: Limits, counter: Counter) -> list[Request]:
-    """Fill requests with texts, in order.
+def pack(texts: Sequence[str], limits: Limits, counter: Counter) -> Iterator[Request]:
+    """Fill requests with texts, in order, each when it is asked for.
 
-    Tokens are only counted where their bytes leave it open whether more requests are needed than
-    the number of texts calls for.
+    Tokens are only counted where their bytes leave it open whether a request may hold as many texts
+    as the number of texts calls for.
 
     Parameters
     ----------
@@ -48,21 +48,17 @@ def pack(texts: Sequence[str], limits: Limits, counter: Counter) -> list[Request
     counter : Counter
         Counts exactly what bytes leave open.
     """
-    bounds = byte_bounds(texts)
-    requests = _fill(bounds, limits)
-    if counter.exact and len(requests) > -(-len(texts) // limits.inputs):
-        requests = _fill(counter.count(texts), limits)
-    return requests
-
-
-def _fill(tokens: npt.NDArray[np.int64], limits: Limits) -> list[Request]:
-    requests: list[Request] = []
-    start, total = 0, np.concatenate([[0], np.cumsum(tokens)])
-    while start < len(tokens):
-        stop = min(start + limits.inputs, len(tokens))
+    tokens = byte_bounds(texts)
+    start = counted = 0
+    while start < len(texts):
+        stop = min(start + limits.inputs, len(texts))
         if limits.tokens is not None:
-            fitting = np.searchsorted(total, total[start] + limits.tokens, side="right") - 1
-            stop = min(stop, max(start + 1, int(fitting)))
-        requests.append(Request(np.arange(start, stop), int(total[stop] - total[start])))
+            if counter.exact and counted < stop and tokens[start:stop].sum() > limits.tokens:
+                first = max(start, counted)
+                tokens[first:stop] = counter.count(texts[first:stop])
+                counted = stop
+            total = np.cumsum(tokens[start:stop])
+            fitting = int(np.searchsorted(total, limits.tokens, side="right"))
+            stop = start + max(1, fitting)
+        yield Request(np.arange(start, stop), int(tokens[start:stop].sum()))
         start = stop
-    return requests

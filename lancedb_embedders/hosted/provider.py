@@ -88,15 +88,24 @@ def rows_of(items: Sequence[Any], count: int) -> Float32:
     ProviderError
         Not one vector a text, or vectors of different widths.
     """
-    found: list[Float32 | None] = [None] * count
-    for position, item in enumerate(items):
-        index = item.get("index", position)
-        if not isinstance(index, int) or not 0 <= index < count or found[index] is not None:
-            raise ProviderError(f"an answer with a vector for text {index!r} of {count}")
-        found[index] = decoded(item.get("embedding"))
     if len(items) != count:
         raise ProviderError(f"{len(items)} vectors for {count} texts")
-    return stacked([vector for vector in found if vector is not None])
+    # Into one array as they come: many at once would take their memory twice.
+    rows: Float32 = np.empty((0, 0), dtype=np.float32)
+    seen = np.zeros(count, dtype=bool)
+    for position, item in enumerate(items):
+        index = item.get("index", position)
+        if not isinstance(index, int) or not 0 <= index < count or seen[index]:
+            raise ProviderError(f"an answer with a vector for text {index!r} of {count}")
+        seen[index] = True
+        vector = decoded(item.get("embedding"))
+        if position == 0:
+            rows = np.empty((count, len(vector)), dtype=np.float32)
+        elif len(vector) != rows.shape[1]:
+            sizes = sorted({rows.shape[1], len(vector)})
+            raise ProviderError(f"vectors of different sizes in one answer: {sizes}")
+        rows[index] = vector
+    return rows
 
 
 def decoded(embedding: Any) -> Float32:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
@@ -97,15 +98,15 @@ class Sender:
         self._sound: bool | None = None  # whether the provider takes any text at all
         self._sound_lock = threading.Lock()
 
-    def send(self, requests: Sequence[Request]) -> Outcome:
+    def send(self, requests: Iterable[Request]) -> Outcome:
         """Send all requests; returns when each is answered, refused or given up."""
-        if len(requests) == 1:  # a query needs no threads
-            return self._send_here(list(requests))
-        pool = ThreadPoolExecutor(
-            min(self._policy.concurrency, len(requests)), thread_name_prefix="embedding-request"
-        )
+        rest = iter(requests)
+        first = list(itertools.islice(rest, 2))
+        if len(first) < 2:  # a query needs no threads
+            return self._send_here(first)
+        pool = ThreadPoolExecutor(self._policy.concurrency, thread_name_prefix="embedding-request")
         try:
-            self._send_in(pool, requests)
+            self._send_in(pool, itertools.chain(first, rest))
         except BaseException:
             self._stop.set()
             raise
@@ -125,13 +126,18 @@ class Sender:
                 self._outcome.error = error
         return self._outcome
 
-    def _send_in(self, pool: ThreadPoolExecutor, requests: Sequence[Request]) -> None:
-        todo = deque(requests)
+    def _send_in(self, pool: ThreadPoolExecutor, requests: Iterator[Request]) -> None:
+        todo: deque[Request] = deque()  # what is to be sent in place of a request
         running: set[Future[list[Request]]] = set()
-        while todo or running:
+        while True:
             # No more than fit: what a pool has taken on, a process that ends still works off.
-            while todo and len(running) < self._policy.concurrency:
-                running.add(pool.submit(self._one, todo.popleft()))
+            while len(running) < self._policy.concurrency:
+                request = todo.popleft() if todo else next(requests, None)
+                if request is None:
+                    break
+                running.add(pool.submit(self._one, request))
+            if not running:
+                return
             done, running = wait(running, _LOOK, FIRST_COMPLETED)
             for future in done:
                 error = future.exception()

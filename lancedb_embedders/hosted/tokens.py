@@ -132,8 +132,9 @@ class _OpenAICounter(Counter):
         return self._load()
 
     def count(self, texts: Sequence[str]) -> npt.NDArray[np.int64]:
-        found = self._encoding.encode_ordinary_batch(list(texts))
-        return np.fromiter(map(len, found), dtype=np.int64, count=len(texts))
+        # One by one: bpe-openai's batches are a thread pool with a future a text, 3 times slower.
+        encode = self._encoding.encode_ordinary
+        return np.fromiter((len(encode(t)) for t in texts), dtype=np.int64, count=len(texts))
 
     def ends(self, text: str) -> npt.NDArray[np.int64]:
         single = self._encoding.decode_single_token_bytes
