@@ -156,10 +156,10 @@ def clear(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     folder: CacheFolder = None,
 ) -> None:
-    """Delete all vectors."""
+    """Delete all vectors; on a terminal it asks first."""
     with _clear_errors():
         cache = _cache(folder)
-        if not yes:
+        if not yes and sys.stdin.isatty():
             typer.confirm(f"Delete all vectors in {cache.path}?", abort=True)
         count = cache.clear()
     typer.echo(f"{count:,} vectors deleted")

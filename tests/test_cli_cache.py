@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import pty
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -43,10 +47,18 @@ def test_cache_verify_prune_and_export(filled: VectorCache, tmp_path: Path) -> N
     assert "2 vectors deleted" in gone.output
 
 
-def test_cache_clear_asks_first(filled: VectorCache) -> None:
-    assert runner.invoke(app, ["cache", "clear"], input="n\n").exit_code == 1
+def test_cache_clear_asks_first_on_a_terminal(filled: VectorCache) -> None:
+    code = "from lancedb_embedders.cli import app; app(['cache', 'clear'])"
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen([sys.executable, "-c", code], stdin=theirs)
+    os.write(ours, b"n\n")
+    assert process.wait(60) == 1
     assert filled.stats().vectors == 2
+
+
+def test_cache_clear(filled: VectorCache) -> None:
     assert "2 vectors deleted" in runner.invoke(app, ["cache", "clear", "--yes"]).output
+    assert "0 vectors deleted" in runner.invoke(app, ["cache", "clear"]).output
 
 
 @pytest.mark.parametrize(
