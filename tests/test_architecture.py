@@ -39,7 +39,15 @@ LAYERS = {
     "errors": 0,
     "version": 0,
 }
-ANY_TIME = {"lancedb", "numpy", "pyarrow", "pydantic", "pydantic_settings", "typing_extensions"}
+ANY_TIME = {
+    "lancedb",
+    "numpy",
+    "pyarrow",
+    "pydantic",
+    "pydantic_core",
+    "pydantic_settings",
+    "typing_extensions",
+}
 LIBRARIES = {
     "cache.shared": {"platformdirs"},
     "cli": {"typer", "rich"},
