@@ -149,8 +149,6 @@ class CachedGoogleEmbeddings(HostedEmbedder, registry_name="cached-google"):
             return Failure("retry", f"{type(error).__name__}: {error}")
         if isinstance(error, GoogleAuthError):
             return Failure("fatal", f"no credentials for Vertex AI: {error}")
-        if isinstance(error, ValueError) and "JSON" in type(error).__name__:
-            return Failure("fatal", "an answer that is no JSON")
         return None
 
 

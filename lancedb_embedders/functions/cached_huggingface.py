@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -96,8 +95,6 @@ class CachedHuggingFaceEmbeddings(HostedEmbedder, registry_name="cached-huggingf
             return from_http(response.status_code, body, response.headers)
         if isinstance(error, httpx2.TransportError):  # a timeout is one, too
             return Failure("retry", f"{type(error).__name__}: {error}")
-        if isinstance(error, json.JSONDecodeError):
-            return Failure("fatal", "an answer that is no JSON")
         return None
 
     def _url(self) -> str:
