@@ -27,7 +27,7 @@ from lancedb_embedders.hosted.provider import Answer, Limits
 from lancedb_embedders.hosted.refused import report_refused
 from lancedb_embedders.hosted.space import describe
 from lancedb_embedders.hosted.tokens import Counter, counter
-from lancedb_embedders.hosted.usage import Ledger, Usage
+from lancedb_embedders.hosted.usage import Ledger, Usage, process_ledger
 from lancedb_embedders.output import Float32
 from lancedb_embedders.settings import settings
 from lancedb_embedders.stored import process_option, secret_option
@@ -226,9 +226,10 @@ class HostedEmbedder(Embedder, registry_name=None):
         """Return what this object has used so far; LanceDB makes a new one for each write."""
         return self._ledger.total
 
-    def ledger(self) -> Ledger:
-        """Return what adds up the usage of this object."""
-        return self._ledger
+    def count(self, usage: Usage) -> None:
+        """Add to what this object, and this process, have used."""
+        self._ledger.add(usage)
+        process_ledger(str(self.registry_name), self.name).add(usage)
 
     def pieces(self, batch: Batch) -> Pieces:
         """Return what is sent for the inputs of a batch."""

@@ -24,7 +24,7 @@ from lancedb_embedders.hosted.overflow import Pieces
 from lancedb_embedders.hosted.packing import Request, pack
 from lancedb_embedders.hosted.provider import Answer, unusable
 from lancedb_embedders.hosted.sending import Outcome, Policy, Sender
-from lancedb_embedders.hosted.usage import Usage, dollars, process_ledger
+from lancedb_embedders.hosted.usage import Usage, dollars
 from lancedb_embedders.output import Float32
 from lancedb_embedders.progress import progress_bar
 
@@ -209,9 +209,7 @@ class Fetch:
     def _count(self, usage: Usage) -> None:
         with self._lock:
             self._usage += usage
-        function = self._function
-        function.ledger().add(usage)
-        process_ledger(str(function.registry_name), function.name).add(usage)
+        self._function.count(usage)
 
     def _report(self, cached: int) -> None:
         self._count(Usage(cached=cached))

@@ -20,7 +20,7 @@ from lancedb_embedders.hosted.embedder import HostedEmbedder
 from lancedb_embedders.hosted.fetch import check_width
 from lancedb_embedders.hosted.packing import Request, pack
 from lancedb_embedders.hosted.provider import answer_of, unusable
-from lancedb_embedders.hosted.usage import Usage, dollars, process_ledger
+from lancedb_embedders.hosted.usage import Usage, dollars
 
 logger = logging.getLogger(__name__)
 
@@ -266,8 +266,7 @@ class _Offline:
         usd = dollars(function.name, function.provider, tokens, batch=True)
         usage = Usage(requests=1, texts=texts, tokens=tokens, usd=usd)
         report.usage += usage
-        function.ledger().add(usage)
-        process_ledger(str(function.registry_name), function.name).add(usage)
+        function.count(usage)
 
 
 def _words(body: dict[str, Any]) -> str:

@@ -56,13 +56,13 @@ class Counter(ABC):
 
     def cut(self, text: str, limit: int) -> str:
         """Return the longest beginning of `text` that has at most `limit` tokens."""
-        return self.pieces(text, limit, limit)[0] if self.exceeds(text, limit) else text
+        return self.pieces(text, limit, first_only=True)[0] if self.exceeds(text, limit) else text
 
     def exceeds(self, text: str, limit: int) -> bool:
         """Tell whether `text` has more than `limit` tokens."""
         return bool(byte_bounds([text])[0] > limit and self.count([text])[0] > limit)
 
-    def pieces(self, text: str, limit: int, step: int | None = None) -> list[str]:
+    def pieces(self, text: str, limit: int, first_only: bool = False) -> list[str]:
         """Cut `text` into pieces of at most `limit` tokens each; nothing is lost.
 
         Parameters
@@ -71,8 +71,8 @@ class Counter(ABC):
             Any text.
         limit : int
             Tokens of a piece, special tokens included.
-        step : int, optional
-            If given, only the first piece is wanted.
+        first_only : bool, default False
+            Whether the first piece is all that is wanted.
         """
         data = text.encode()
         ends = self.ends(text)
@@ -89,7 +89,7 @@ class Counter(ABC):
                     break
                 size = max(1, size - max(1, size // 50))
             found.append(piece)
-            if step is not None:
+            if first_only:
                 break
             start = stop
             first = int(np.searchsorted(ends, start, side="right"))
