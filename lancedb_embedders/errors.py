@@ -72,6 +72,10 @@ class TextTooLongError(InputError):
     """Texts longer than the model takes, with ``on_overflow="error"``."""
 
 
+class ImageError(InputError):
+    """Pictures that cannot be had: not found, not allowed, too large, damaged, or no pictures."""
+
+
 class EmbeddingWarning(UserWarning):
     """Something a user should know about vectors that were, or were not, made."""
 

@@ -17,6 +17,7 @@ from pydantic import (
     ByteSize,
     Field,
     NonNegativeFloat,
+    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     ValidationError,
@@ -77,7 +78,7 @@ class Settings(BaseSettings):
         description='Bytes that vectors on disk may take, like "10GB"; the oldest go first.',
     )
     concurrency: PositiveInt = Field(
-        default=8, description="Requests to one hosted model that are in flight at once."
+        default=8, description="Requests to one hosted model, or pictures from the web, at once."
     )
     request_timeout: PositiveFloat = Field(
         default=60.0, description="Seconds that a provider may take to answer one request."
@@ -104,6 +105,29 @@ class Settings(BaseSettings):
         description="Hosts, beside the providers' own and this machine, that may be sent a key, "
         "separated by commas; one that begins with a dot stands for all below it.",
     )
+    image_roots: Annotated[tuple[Path, ...], NoDecode] = Field(
+        default=(),
+        description="Folders that pictures are read from, separated as `models`; none: any folder.",
+    )
+    image_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Hosts, addresses or networks (10.0.0.0/8) within this machine or its network "
+        "that pictures may be fetched from, separated by commas; one that begins with a dot stands "
+        "for all below it.",
+    )
+    max_image_bytes: ByteSize = Field(
+        default=ByteSize(50_000_000), gt=0, description="Bytes that the file of a picture may have."
+    )
+    max_image_pixels: PositiveInt = Field(
+        default=89_478_485,
+        description="Pixels that a picture may have: a small file can hold many.",
+    )
+    image_timeout: PositiveFloat = Field(
+        default=30.0, description="Seconds in which a picture must have come, redirects and all."
+    )
+    max_redirects: NonNegativeInt = Field(
+        default=5, description="Redirects that are followed to a picture."
+    )
     trust_remote_code: bool = Field(
         default=False, description="Run Python code that a model's repository brings along."
     )
@@ -117,14 +141,14 @@ class Settings(BaseSettings):
     def _expand(cls, value: Path | None) -> Path | None:
         return None if value is None else value.expanduser()
 
-    @field_validator("trusted_hosts", mode="before")
+    @field_validator("trusted_hosts", "image_hosts", mode="before")
     @classmethod
     def _split_hosts(cls, value: Any) -> Any:
         if isinstance(value, str):
             value = value.split(",")
         return tuple(host.strip() for host in value if host.strip())
 
-    @field_validator("models", mode="before")
+    @field_validator("models", "image_roots", mode="before")
     @classmethod
     def _split_paths(cls, value: Any) -> Any:
         if isinstance(value, str):

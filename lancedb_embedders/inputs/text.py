@@ -44,10 +44,10 @@ def accept_texts(values: Any) -> list[str | None]:
             continue
         if not isinstance(text, str):
             raise InputError(
-                f"row {row}: expected a string, got {type(text).__name__} ({_short(text)})", [row]
+                f"row {row}: expected a string, got {type(text).__name__} ({shown(text)})", [row]
             )
         if not text.isascii():
-            _check_encodable(text, row)
+            check_encodable(text, row)
     return texts
 
 
@@ -100,7 +100,8 @@ def _check_arrow_type(arrow_type: pa.DataType) -> None:
         )
 
 
-def _check_encodable(text: str, row: int) -> None:
+def check_encodable(text: str, row: int) -> None:
+    """Raise `InputError`, which names the row, for a string that is no valid Unicode."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -112,6 +113,7 @@ def _check_encodable(text: str, row: int) -> None:
         ) from None
 
 
-def _short(value: object, limit: int = 40) -> str:
-    shown = repr(value)
-    return shown if len(shown) <= limit else shown[: limit - 1] + "…"
+def shown(value: object, limit: int = 40) -> str:
+    """Return a value as it is written in code, cut for a message."""
+    written = repr(value)
+    return written if len(written) <= limit else written[: limit - 1] + "…"
