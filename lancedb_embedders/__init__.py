@@ -15,6 +15,7 @@ from lancedb_embedders.errors import (
     CostError,
     EmbeddingError,
     EmbeddingWarning,
+    ImageError,
     InputError,
     MissingExtraError,
     ModelDriftError,
@@ -30,12 +31,14 @@ from lancedb_embedders.functions import (
     CachedHuggingFaceEmbeddings,
     CachedOpenAIEmbeddings,
     CachedVoyageEmbeddings,
+    ClipEmbeddings,
     LongDocumentEmbeddings,
     MultilingualEmbeddings,
     SbertEmbeddings,
 )
 from lancedb_embedders.hosted.offline import OfflineReport, embed_offline
 from lancedb_embedders.hosted.usage import CostEstimate, Usage, estimate_cost, usage
+from lancedb_embedders.inputs.images import Image
 from lancedb_embedders.multivector import MultiVectors
 from lancedb_embedders.settings import settings
 from lancedb_embedders.tables.chunks import chunk_documents
@@ -49,12 +52,15 @@ __all__ = [
     "CachedHuggingFaceEmbeddings",
     "CachedOpenAIEmbeddings",
     "CachedVoyageEmbeddings",
+    "ClipEmbeddings",
     "ConfigurationError",
     "CostError",
     "CostEstimate",
     "Embedder",
     "EmbeddingError",
     "EmbeddingWarning",
+    "Image",
+    "ImageError",
     "InputError",
     "LongDocumentEmbeddings",
     "MissingExtraError",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,15 +18,15 @@ class Batch:
 
     Attributes
     ----------
-    inputs : sequence of str
-        Prepared inputs.
+    inputs : sequence
+        Prepared inputs: texts, or pictures of a function that takes them.
     index : numpy.ndarray
         For each row that LanceDB handed over, the position of its input, or -1 for a null.
     role : {"document", "query"}
         Whether rows are stored or a search is asked.
     """
 
-    inputs: Sequence[str]
+    inputs: Sequence[Any]
     index: npt.NDArray[np.intp]
     role: Role
 
@@ -45,7 +45,7 @@ class Batch:
         kept[list(positions)] = False
         # The last one is for rows that are null already: their index is -1.
         renumbered = np.append(np.where(kept, np.cumsum(kept) - 1, -1), -1)
-        inputs = [text for text, keep in zip(self.inputs, kept, strict=True) if keep]
+        inputs = [value for value, keep in zip(self.inputs, kept, strict=True) if keep]
         return Batch(inputs, renumbered[self.index], self.role)
 
 

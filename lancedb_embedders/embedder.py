@@ -215,7 +215,7 @@ class Embedder(StoredFunction, registry_name=None):
                 index[row] = positions.setdefault(prepared, len(positions))
         nulls = np.flatnonzero(index < 0).tolist()
         if nulls:
-            _report_nulls(nulls, len(texts), role)
+            report_nulls(nulls, len(texts), role)
         return Batch(list(positions), index, role)
 
     def _compute(self, values: Any, role: Role) -> Any:
@@ -277,11 +277,12 @@ class Embedder(StoredFunction, registry_name=None):
             )
 
 
-def _report_nulls(nulls: list[int], total: int, role: Role) -> None:
+def report_nulls(nulls: list[int], total: int, role: Role, what: str = "text") -> None:
+    """Warn of rows that hold nothing to embed; an empty query is an error."""
     if role == "query":
         raise InputError("the query is empty, there is nothing to search for", nulls)
     warnings.warn(
-        f"{len(nulls):,} of {total:,} rows have no text ({name_rows(nulls)}) and get no vector; "
+        f"{len(nulls):,} of {total:,} rows have no {what} ({name_rows(nulls)}) and get no vector; "
         'add with on_bad_vectors="null" to keep them, or "drop" to leave them out',
         EmbeddingWarning,
         stacklevel=2,

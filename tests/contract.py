@@ -2,17 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import atexit
+import base64
+import io
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import PIL.Image
 from lancedb.embeddings import get_registry
 
 from lancedb_embedders import Batch
 from lancedb_embedders.stored import registered
+from tests.image_models import tiny_clip
 from tests.providers import ProviderServer
+
+TEXTS = ("A cat sleeps on the sofa.", "Stock markets fell on Monday.", "The pasta needs salt.")
+QUERY = "Where does the cat sleep?"
+
+#: Holds small models by name, and a picture.
+MODELS = Path(tempfile.mkdtemp(prefix="lancedb-embedders-models-"))
+atexit.register(shutil.rmtree, MODELS, ignore_errors=True)
+tiny_clip(MODELS / "tiny-clip")
+
+
+def _picture(seed: int, **options: Any) -> bytes:
+    pixels = np.random.default_rng(seed).integers(0, 256, (4, 5, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    PIL.Image.fromarray(pixels).resize((90, 70)).save(buffer, **options)
+    return buffer.getvalue()
+
+
+PICTURES = tuple(
+    f"data:image/png;base64,{base64.b64encode(_picture(seed, format='PNG')).decode()}"
+    for seed in range(3)
+)
+#: The first of them as another file.
+PICTURE_QUERY = MODELS / "query.jpg"
+PICTURE_QUERY.write_bytes(_picture(0, format="JPEG", quality=90))
 
 
 @dataclass(frozen=True)
@@ -33,6 +65,10 @@ class Case:
         Whether a model on this machine makes the vectors.
     told : bool
         Whether a provider is told of queries that they are queries.
+    texts : sequence of str
+        Three rows of a source column.
+    query : str or pathlib.Path
+        What the first of them is nearest to.
     """
 
     function: str
@@ -41,6 +77,13 @@ class Case:
     changed: Mapping[str, Any] = field(default_factory=dict)
     local: bool = True
     told: bool = False
+    texts: Sequence[str] = TEXTS
+    query: str | Path = QUERY
+
+    @property
+    def pictures(self) -> bool:
+        """Whether its rows are references to pictures."""
+        return self.texts is PICTURES
 
     def __str__(self) -> str:
         shown = ",".join(f"{k}={v}" for k, v in self.options.items() if k != "base_url")
@@ -146,6 +189,22 @@ CASES = [
         process=_LOCAL_PROCESS,
         changed={"truncate_dim": 128},
     ),
+    # A model that nobody trained finds the same words only.
+    Case(
+        "clip",
+        options={"name": "tiny-clip", "source": "text"},
+        process=_LOCAL_PROCESS,
+        changed={"document_prompt": "text: "},
+        query=TEXTS[0],
+    ),
+    Case(
+        "clip",
+        options={"name": "tiny-clip", "quantization": "float16"},
+        process=_LOCAL_PROCESS,
+        changed={"truncate_dim": 8},
+        texts=PICTURES,
+        query=PICTURE_QUERY,
+    ),
     hosted("cached-openai", "/v1", {"dim": 512}, told=False),
     hosted(
         "cached-openai",
@@ -174,7 +233,8 @@ class Counting:
 
     @property
     def inputs(self) -> list[str]:
-        return [text for batch in self.batches for text in batch.inputs]
+        """Texts, and references to pictures."""
+        return [getattr(value, "source", value) for batch in self.batches for value in batch.inputs]
 
 
 def counting(case: Case) -> tuple[Any, Counting]:

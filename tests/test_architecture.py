@@ -15,8 +15,9 @@ PACKAGE = Path(lancedb_embedders.__file__).parent
 
 #: Module -> its layer; a module imports from lower layers, or from its own folder.
 LAYERS = {
-    "cli": 7,
-    "__main__": 8,
+    "__main__": 9,
+    "cli": 8,
+    "cli_images": 7,
     "demo": 6,
     "tools": 6,
     "tables": 6,
@@ -36,6 +37,7 @@ LAYERS = {
     "settings": 1,
     "extras": 1,
     "languages": 1,
+    "cli_errors": 1,
     "errors": 0,
     "version": 0,
 }
@@ -51,8 +53,11 @@ ANY_TIME = {
 LIBRARIES = {
     "cache.shared": {"platformdirs"},
     "cli": {"typer", "rich"},
+    "cli_errors": {"typer", "rich"},
+    "cli_images": {"typer", "rich"},
     "demo": {"rich"},
     "catalog": {"tomllib", "tomli"},
+    "inputs.images.transport": {"httpcore"},  # imported where a picture is fetched
 }
 
 
@@ -126,6 +131,7 @@ import lancedb_embedders
 print(json.dumps(sorted({name.split(".")[0] for name in set(sys.modules) - before})))
 """
     heavy = {"torch", "transformers", "sentence_transformers", "openai", "cohere", "PIL", "scipy"}
+    heavy |= {"httpx", "httpcore"}
     assert not heavy & set(json.loads(python(code)))
 
 

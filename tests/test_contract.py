@@ -6,7 +6,7 @@ import json
 import logging
 import pickle
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +28,10 @@ from lancedb_embedders import (
 )
 from lancedb_embedders.local.store import store
 from lancedb_embedders.stored import registered
-from tests.contract import CASES, Case, counting
+from tests.contract import CASES, MODELS, TEXTS, Case, counting
+from tests.image_models import tiny_clip
 from tests.models import tiny_bert
 
-TEXTS = ["A cat sleeps on the sofa.", "Stock markets fell on Monday.", "The pasta needs salt."]
-QUERY = "Where does the cat sleep?"
 #: Options of which None means that there is nothing of the kind.
 LEFT_OUT = {"truncate_dim", "quantization", "revision", "template", "headers", "azure_endpoint"} | {
     "azure_deployment",
@@ -42,8 +41,19 @@ LEFT_OUT = {"truncate_dim", "quantization", "revision", "template", "headers", "
 }
 
 
+@pytest.fixture(autouse=True)
+def _small_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LANCEDB_EMBEDDERS_MODELS", str(MODELS))
+
+
 @pytest.fixture(params=CASES, ids=str)
 def case(request: pytest.FixtureRequest) -> Case:
+    chosen: Case = request.param
+    return chosen
+
+
+@pytest.fixture(params=[case for case in CASES if not case.pictures], ids=str)
+def text_case(request: pytest.FixtureRequest) -> Case:
     chosen: Case = request.param
     return chosen
 
@@ -67,7 +77,7 @@ def make_table(db: Any, case: Case, function: Any = None, name: str = "t") -> An
     return db.create_table(name, schema=schema_of(function or case.create()))
 
 
-def rows(texts: list[str | None] = TEXTS) -> list[dict[str, Any]]:  # type: ignore[assignment]
+def rows(texts: Sequence[str | None] = TEXTS) -> list[dict[str, Any]]:
     return [{"id": i, "text": text} for i, text in enumerate(texts)]
 
 
@@ -81,9 +91,9 @@ def flat(found: Any) -> Any:
     return np.concatenate([np.atleast_2d(np.asarray(v, dtype=np.float64)) for v in found])
 
 
-def search(table: Any, case: Case, query: str = QUERY) -> list[dict[str, Any]]:
+def search(table: Any, case: Case) -> list[dict[str, Any]]:
     metric = "hamming" if case.options.get("quantization") == "binary" else "cosine"
-    hits: list[dict[str, Any]] = table.search(query).distance_type(metric).limit(3).to_list()
+    hits: list[dict[str, Any]] = table.search(case.query).distance_type(metric).limit(3).to_list()
     return hits
 
 
@@ -98,9 +108,9 @@ def stored_options(table: Any) -> dict[str, Any]:
 
 def test_embeds_on_add_and_on_search(db: Any, case: Case) -> None:
     table = make_table(db, case)
-    table.add(rows())
+    table.add(rows(case.texts))
     assert search(table, case)[0]["id"] == 0
-    direct = case.create().compute_source_embeddings(TEXTS)
+    direct = case.create().compute_source_embeddings(list(case.texts))
     np.testing.assert_allclose(flat(vectors(table)), flat(direct), atol=1e-6)
 
 
@@ -109,22 +119,29 @@ def test_a_fresh_process_with_only_the_path_embeds_alike(
 ) -> None:
     # One process for all tables: to start it takes longer than all that it does.
     tables = [make_table(db, case, name=f"t{i}") for i, case in enumerate(CASES)]
-    metrics = [
-        "hamming" if case.options.get("quantization") == "binary" else "cosine" for case in CASES
+    jobs = [
+        {
+            "metric": "hamming" if case.options.get("quantization") == "binary" else "cosine",
+            "texts": case.texts,
+            "query": str(case.query),
+            "picture": case.pictures,
+        }
+        for case in CASES
     ]
-    for table in tables:
-        table.add(rows())
+    for table, case in zip(tables, CASES, strict=True):
+        table.add(rows(case.texts))
     code = """
-import json, sys, lancedb, lancedb_embedders
+import json, pathlib, sys, lancedb, lancedb_embedders
 found = []
-for i, metric in enumerate(json.loads(sys.argv[4])):
+for i, job in enumerate(json.loads(sys.argv[2])):
     table = lancedb.connect(sys.argv[1]).open_table(f"t{i}")
-    table.add([{"id": 10 + i, "text": text} for i, text in enumerate(json.loads(sys.argv[2]))])
-    hits = table.search(sys.argv[3]).distance_type(metric).limit(1).to_list()
+    table.add([{"id": 10 + i, "text": text} for i, text in enumerate(job["texts"])])
+    query = pathlib.Path(job["query"]) if job["picture"] else job["query"]
+    hits = table.search(query).distance_type(job["metric"]).limit(1).to_list()
     found.append([hits[0]["id"] % 10, table.count_rows()])
 print(json.dumps(found))
 """
-    out = python(code, db.uri, json.dumps(TEXTS), QUERY, json.dumps(metrics))
+    out = python(code, db.uri, json.dumps(jobs))
     for case, found, table in zip(CASES, json.loads(out), tables, strict=True):
         assert found == [0, 2 * len(TEXTS)], case
         table.checkout_latest()
@@ -156,39 +173,40 @@ def test_takes_every_container(db: Any, container: Callable[[], Any]) -> None:
     case = CASES[0]
     table = make_table(db, case)
     table.add(container())
-    expected = case.create().compute_source_embeddings(TEXTS)
+    expected = case.create().compute_source_embeddings(list(TEXTS))
     np.testing.assert_allclose(flat(vectors(table)), flat(expected), atol=1e-5)
 
 
 def test_takes_pydantic_rows(db: Any, case: Case) -> None:
     row: Any = schema_of(case.create())
     table = db.create_table("t", schema=row)
-    table.add([row(id=i, text=text) for i, text in enumerate(TEXTS)])
+    table.add([row(id=i, text=text) for i, text in enumerate(case.texts)])
     assert search(table, case)[0]["id"] == 0
 
 
 async def test_async(tmp_path: Path, case: Case) -> None:
     db = await lancedb.connect_async(tmp_path / "db")
     table = await db.create_table("t", schema=schema_of(case.create()))
-    await table.add(rows())
+    await table.add(rows(case.texts))
     metric = "hamming" if case.options.get("quantization") == "binary" else "cosine"
-    query: Any = await table.search(QUERY)
+    query: Any = await table.search(case.query, query_type="vector")
     hits = await query.distance_type(metric).limit(1).to_list()
     assert hits[0]["id"] == 0
 
 
 def test_merge_insert(db: Any, case: Case) -> None:
     table = make_table(db, case)
-    table.add(rows())
+    first, _, third = case.texts
+    table.add(rows(case.texts))
     merge = table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
-    merge.execute([{"id": 1, "text": QUERY}, {"id": 3, "text": TEXTS[0]}])
-    expected = case.create().compute_source_embeddings([TEXTS[0], QUERY, TEXTS[2], TEXTS[0]])
+    merge.execute([{"id": 1, "text": third}, {"id": 3, "text": first}])
+    expected = case.create().compute_source_embeddings([first, third, third, first])
     np.testing.assert_allclose(flat(vectors(table)), flat(expected), atol=1e-5)
 
 
-def test_order_is_kept(case: Case) -> None:
+def test_order_is_kept(text_case: Case) -> None:
     texts = [" ".join(["word"] * (1 + 37 * i % 90)) + f" {i}" for i in range(160)]
-    function = case.create()
+    function = text_case.create()
     together = function.compute_source_embeddings(texts)
     for i in (0, 7, 80, 159):
         alone = function.compute_source_embeddings([texts[i]])
@@ -196,10 +214,11 @@ def test_order_is_kept(case: Case) -> None:
 
 
 def test_equal_inputs_are_computed_once(case: Case) -> None:
+    first, second, _ = case.texts
     cls, seen = counting(case)
     function = cls.create(**case.options)
-    result = function.compute_source_embeddings([TEXTS[0], TEXTS[1], TEXTS[0]] * 100)
-    assert seen.inputs == [TEXTS[0], TEXTS[1]]
+    result = function.compute_source_embeddings([first, second, first] * 100)
+    assert seen.inputs == [first, second]
     assert seen.batches[0].counts().tolist() == [200, 100]
     assert len(result) == 300
     np.testing.assert_array_equal(result[0], result[299])
@@ -208,18 +227,18 @@ def test_equal_inputs_are_computed_once(case: Case) -> None:
 def test_vectors_come_as_the_array_that_arrow_converts_fast(case: Case) -> None:
     function = case.create()
     kinds = {None: np.float32, "float16": np.float16, "binary": np.uint8}
-    result = function.compute_source_embeddings(TEXTS)
+    result = function.compute_source_embeddings(list(case.texts))
     for array in result if function.multivector else [result]:
         assert array.dtype == kinds[function.quantization]
         assert array.shape[1] == function.ndims()
     assert len(result) == 3
 
 
-def test_roles(case: Case) -> None:
-    function = case.create()
+def test_roles(text_case: Case) -> None:
+    function = text_case.create()
     as_query = flat(function.compute_query_embeddings(TEXTS[0])[:1])
     as_document = flat(function.compute_source_embeddings(TEXTS[0])[:1])
-    has_roles = case.told or function.query_prompt != function.document_prompt
+    has_roles = text_case.told or function.query_prompt != function.document_prompt
     same = as_query.shape == as_document.shape and np.allclose(as_query, as_document, atol=1e-5)
     assert same is not has_roles
 
@@ -247,9 +266,11 @@ print((seen[-1] - seen[30]) // 2**20)
 
 
 def test_null_and_blank_rows_are_left_to_on_bad_vectors(db: Any, case: Case) -> None:
-    texts: list[str | None] = [TEXTS[0], None, "", " \t\n\u3000", TEXTS[1]]
+    texts: list[str | None] = [case.texts[0], None, "", " \t\n\u3000", case.texts[1]]
     table = make_table(db, case)
-    with pytest.warns(EmbeddingWarning, match=r"3 of 5 rows have no text \(rows 1, 2, 3\).*null"):
+    with pytest.warns(
+        EmbeddingWarning, match=r"3 of 5 rows have no (text|picture) \(rows 1, 2, 3\).*null"
+    ):
         table.add(rows(texts), on_bad_vectors="null")
     assert [v is None for v in vectors(table)] == [False, True, True, True, False]
 
@@ -297,10 +318,10 @@ def test_one_bad_row_in_10_000(db: Any) -> None:
         (7, "row 0: expected a string, got int"),
     ],
 )
-def test_wrong_types_name_row_and_type(case: Case, values: Any, message: str) -> None:
-    cls, seen = counting(case)
+def test_wrong_types_name_row_and_type(text_case: Case, values: Any, message: str) -> None:
+    cls, seen = counting(text_case)
     with pytest.raises(InputError, match=message):
-        cls.create(**case.options).compute_source_embeddings(values)
+        cls.create(**text_case.options).compute_source_embeddings(values)
     assert not seen.batches
 
 
@@ -310,10 +331,10 @@ def test_wrong_types_name_row_and_type(case: Case, values: Any, message: str) ->
         pa.array(TEXTS, pa.large_string()),
         pa.array(TEXTS, pa.string_view()),
         pa.array(TEXTS).dictionary_encode(),
-        pa.chunked_array([TEXTS[:1], TEXTS[1:]]),
+        pa.chunked_array([list(TEXTS[:1]), list(TEXTS[1:])]),
         np.array(TEXTS),
         np.array(TEXTS, dtype=object),
-        tuple(TEXTS),
+        TEXTS,
         pd.Series(TEXTS),
         pl.Series(TEXTS),
     ],
@@ -321,19 +342,19 @@ def test_wrong_types_name_row_and_type(case: Case, values: Any, message: str) ->
 )
 def test_takes_every_array_of_text(values: Any) -> None:
     function = CASES[0].create()
-    expected = function.compute_source_embeddings(TEXTS)
+    expected = function.compute_source_embeddings(list(TEXTS))
     np.testing.assert_allclose(function.compute_source_embeddings(values), expected, atol=1e-6)
 
 
 def test_empty_query_is_an_error(db: Any, case: Case) -> None:
     table = make_table(db, case)
-    table.add(rows())
+    table.add(rows(case.texts))
     with pytest.raises(InputError, match="the query is empty"):
         table.search("  ").limit(1).to_list()
 
 
-def test_an_error_comes_at_once_and_leaves_the_table_as_it_was(db: Any, case: Case) -> None:
-    base: Any = case.cls
+def test_an_error_comes_at_once_and_leaves_the_table_as_it_was(db: Any, text_case: Case) -> None:
+    base: Any = text_case.cls
     calls: list[int] = []
 
     class FailingEmbeddings(base, registry_name="failing"):  # type: ignore[call-arg]
@@ -343,7 +364,7 @@ def test_an_error_comes_at_once_and_leaves_the_table_as_it_was(db: Any, case: Ca
                 raise TypeError("the poisoned text cannot be embedded")
             return super().embed(batch)
 
-    table = make_table(db, case, FailingEmbeddings.create(**case.options))
+    table = make_table(db, text_case, FailingEmbeddings.create(**text_case.options))
     table.add(rows())
     before, calls[:] = table.version, []
     batches = iter([pa.RecordBatch.from_pylist(rows([text])) for text in [*TEXTS, "poison"]])
@@ -365,6 +386,8 @@ def test_a_table_stores_all_that_makes_vectors_and_nothing_of_the_process(
         for name, field in case.cls.model_fields.items()
         if not field.exclude and name not in LEFT_OUT
     }
+    if case.function == "clip":  # its towers pool as they do
+        open_options.discard("pooling")
     if not case.local:  # nothing is asked of a provider only to make a table
         open_options.discard("signature")
     assert set(stored) >= open_options
@@ -391,10 +414,10 @@ def test_equality_hash_pickle_repr(db: Any, case: Case) -> None:
     assert case.cls.__name__ in repr(one)
 
 
-def test_a_changed_option_changes_the_vectors(case: Case) -> None:
+def test_a_changed_option_changes_the_vectors(text_case: Case) -> None:
     long_text = " ".join(TEXTS)
-    one = flat(case.create().compute_source_embeddings([long_text]))
-    other = flat(case.create(**case.changed).compute_source_embeddings([long_text]))
+    one = flat(text_case.create().compute_source_embeddings([long_text]))
+    other = flat(text_case.create(**text_case.changed).compute_source_embeddings([long_text]))
     assert one.shape != other.shape or not np.allclose(one, other, atol=1e-3)
 
 
@@ -451,7 +474,7 @@ def test_eight_threads_cause_one_load(local_case: Case, caplog: pytest.LogCaptur
 
     def work(i: int) -> None:
         barrier.wait()
-        results[i] = local_case.create().compute_source_embeddings(TEXTS)
+        results[i] = local_case.create().compute_source_embeddings(list(local_case.texts))
 
     with caplog.at_level(logging.INFO, logger="lancedb_embedders"):
         threads = [threading.Thread(target=work, args=(i,)) for i in range(8)]
@@ -467,11 +490,11 @@ def test_eight_threads_cause_one_load(local_case: Case, caplog: pytest.LogCaptur
 def test_no_write_or_search_loads_the_model_again(
     db: Any, local_case: Case, caplog: pytest.LogCaptureFixture
 ) -> None:
-    make_table(db, local_case).add(rows())
+    make_table(db, local_case).add(rows(local_case.texts))
     with caplog.at_level(logging.INFO, logger="lancedb_embedders"):
         for _ in range(2):
             table = db.open_table("t")
-            table.add(rows())
+            table.add(rows(local_case.texts))
             search(table, local_case)
     assert not [record for record in caplog.records if "loaded" in record.message]
 
@@ -484,13 +507,17 @@ def test_the_drift_guard_trips_on_another_model_of_the_same_dims(
     db: Any, local_case: Case, tmp_path: Path, positions: int, reason: str
 ) -> None:
     table = make_table(db, local_case)
-    table.add(rows())
+    table.add(rows(local_case.texts))
     before = table.version
     name = local_case.create().name
-    tiny_bert(tmp_path / "models" / name, dim=local_case.create().dim, positions=positions)
+    folder, dim = tmp_path / "models" / name, local_case.create().dim
+    if local_case.function == "clip":
+        tiny_clip(folder, dim=dim, context=min(positions, 77), seed=1)
+    else:
+        tiny_bert(folder, dim=dim, positions=positions)
     with settings.override(models=(tmp_path / "models",)):
         with pytest.raises(RuntimeError, match=r"ModelDriftError: .* is not the model"):
-            table.add(rows())
+            table.add(rows(local_case.texts))
         with pytest.raises(ModelDriftError, match=reason):
             search(table, local_case)
     assert table.version == before
@@ -499,7 +526,7 @@ def test_the_drift_guard_trips_on_another_model_of_the_same_dims(
 
 def test_the_drift_guard_lets_another_precision_pass(db: Any, local_case: Case) -> None:
     table = make_table(db, local_case)
-    table.add(rows())
+    table.add(rows(local_case.texts))
     with settings.override(precision="bfloat16"):
         assert search(table, local_case)[0]["id"] == 0
-        table.add(rows())
+        table.add(rows(local_case.texts))

@@ -5,6 +5,7 @@ from lancedb_embedders.functions.cached_google import CachedGoogleEmbeddings
 from lancedb_embedders.functions.cached_huggingface import CachedHuggingFaceEmbeddings
 from lancedb_embedders.functions.cached_openai import CachedOpenAIEmbeddings
 from lancedb_embedders.functions.cached_voyage import CachedVoyageEmbeddings
+from lancedb_embedders.functions.clip import ClipEmbeddings
 from lancedb_embedders.functions.long_document import LongDocumentEmbeddings
 from lancedb_embedders.functions.multilingual import MultilingualEmbeddings
 from lancedb_embedders.functions.sbert import SbertEmbeddings
@@ -15,6 +16,7 @@ __all__ = [
     "CachedHuggingFaceEmbeddings",
     "CachedOpenAIEmbeddings",
     "CachedVoyageEmbeddings",
+    "ClipEmbeddings",
     "LongDocumentEmbeddings",
     "MultilingualEmbeddings",
     "SbertEmbeddings",

@@ -95,6 +95,9 @@ def _read_declared(folder: Path) -> Declared:
     prompts = settings.get("prompts") or {}
     dim, pooling = _shape(folder)
     limit = position_limit(_read(folder / "config.json", dict))
+    towers = _towers(folder)
+    if towers is not None:
+        dim, limit = dim or towers["dim"], towers["context"]
     # A default for all texts; but not one that is meant for the other role.
     default_name = settings.get("default_prompt_name")
     taken = default_name in (*_QUERY_NAMES, *_DOCUMENT_NAMES)
@@ -132,6 +135,24 @@ def pooling_name(modes: str | tuple[str, ...] | list[str]) -> str:
     return modes if isinstance(modes, str) else "+".join(modes)
 
 
+def _towers(folder: Path) -> dict[str, int] | None:
+    """Return dimensions and context of a model of two towers, for text and for pictures."""
+    config = _read(folder / "config.json", dict)
+    modules = _read(folder / "modules.json", list)
+    if not config and modules:  # sentence-transformers once kept CLIP a folder further down
+        config = _read(folder / str(modules[0].get("path", "")) / "config.json", dict)
+    kind, text = config.get("model_type"), config.get("text_config") or {}
+    # The last of each is what transformers takes where a saved configuration says nothing.
+    if kind == "clip":
+        dims = [config.get("projection_dim"), 512]
+    elif kind in {"siglip", "siglip2"}:
+        dims = [text.get("projection_size"), text.get("hidden_size"), 768]
+    else:
+        return None
+    contexts = [text.get("max_position_embeddings"), 77 if kind == "clip" else 64]
+    return {"dim": next(filter(None, dims)), "context": next(filter(None, contexts))}
+
+
 def _kind(module: Mapping[str, Any]) -> str:
     return str(module.get("type", "")).rsplit(".", 1)[-1]
 
@@ -162,7 +183,7 @@ def _shape(folder: Path) -> tuple[int | None, str | None]:
             dim = size * (pooling.count("+") + 1) if size else None
         elif kind == "Dense":
             dim = config.get("out_features")
-        elif kind not in {"Transformer", "Normalize", "Dropout", "LayerNorm"}:
+        elif kind not in {"Transformer", "CLIPModel", "Normalize", "Dropout", "LayerNorm"}:
             return None, pooling
     return dim, pooling
 

@@ -33,6 +33,22 @@ class EngineOptions:
     trust_remote_code: bool
 
 
+class ImageSide(Protocol):
+    """The part of a loaded model that takes pictures."""
+
+    #: Width and height that pictures are used in; None: it depends on the picture.
+    at_least: tuple[int, int] | None
+    #: What a picture costs, in tokens of text, and how many of them it runs best on at once.
+    tokens: int
+    batch_tokens: int
+
+    def prepare(self, picture: Any) -> Any:
+        """Return what `forward` takes for a PIL image in mode RGB; safe in many threads."""
+
+    def forward(self, items: Sequence[Any]) -> Float32:
+        """Return one float32 row a picture, in order."""
+
+
 class Engine(Protocol):
     """A loaded model."""
 
@@ -42,6 +58,10 @@ class Engine(Protocol):
     batch_tokens: int
     #: What makes the token ids; None where the model tokenizes by itself.
     tokenizer: Tokenizer | None
+
+    @property
+    def images(self) -> ImageSide:
+        """The picture side; raises `ConfigurationError` where the model has none."""
 
     def tokenize(
         self, texts: Sequence[str], prompt: str, role: Role, max_length: int | None

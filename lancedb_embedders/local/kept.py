@@ -16,7 +16,7 @@ from lancedb_embedders.output import Float32
 _VERSION = 1
 _AT_ONCE = 4096  # texts that are embedded before their vectors are put away
 # Options that change what becomes of a model's vectors, or of texts before they reach it.
-_OUTSIDE = frozenset({"quantization", "clean", "template"})
+_OUTSIDE = frozenset({"quantization", "clean", "template", "source", "on_bad_image"})
 
 
 def describe(identity: str, signature: str, role: str) -> str:
@@ -96,3 +96,28 @@ def _joined(rows: Sequence[Float32]) -> MultiVectors:
     tall = [np.atleast_2d(row) for row in rows]
     counts = np.array([len(row) for row in tall], dtype=np.int64)
     return MultiVectors(np.concatenate(tall), counts)
+
+
+class KeptPictures:
+    """Vectors of pictures in the cache, by what is in their files and not by where those are.
+
+    Parameters
+    ----------
+    cache : VectorCache
+        Where vectors are kept.
+    space : str
+        See `describe`.
+    """
+
+    def __init__(self, cache: VectorCache, space: str) -> None:
+        self._cache = cache
+        self._space = space
+
+    def find(self, key: bytes) -> Float32 | None:
+        """Return the vector of a picture by its digest, or None."""
+        found = self._cache.find(self._space, [key])
+        return found.vectors[0] if found.known[0] else None
+
+    def put(self, keys: Sequence[bytes], vectors: Float32) -> None:
+        """Keep vectors by the digests of their pictures."""
+        self._cache.put_keys(self._space, keys, vectors)

@@ -16,12 +16,12 @@ PROBE_TEXT = (
 #: Other engines and precisions of one model stay above, other models far below.
 MIN_COSINE = 0.99
 
-_MAX_DIMS = 512
+MAX_DIMS = 512
 
 
 def signature(vector: Float32) -> str:
     """Return a vector in 8 bits a dimension, at most 512 of them, as base64 text."""
-    head = vector[:_MAX_DIMS].astype(np.float32)
+    head = vector[:MAX_DIMS].astype(np.float32)
     scale = float(np.abs(head).max()) or 1.0
     return base64.b64encode(np.round(head / scale * 127).astype(np.int8).tobytes()).decode()
 
@@ -32,7 +32,7 @@ def similarity(stored: str, vector: Float32) -> float:
         known = np.frombuffer(base64.b64decode(stored, validate=True), dtype=np.int8)
     except ValueError:
         return -1.0
-    head = vector[:_MAX_DIMS].astype(np.float64)
+    head = vector[:MAX_DIMS].astype(np.float64)
     if known.shape != head.shape:
         return -1.0
     norms = float(np.linalg.norm(known.astype(np.float64)) * np.linalg.norm(head))

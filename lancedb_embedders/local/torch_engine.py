@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from lancedb_embedders.local.declared import read_declared
 from lancedb_embedders.local.engine import EngineOptions, Role
 from lancedb_embedders.local.tokens import Tokens
 from lancedb_embedders.local.torch_check import check_loaded
+from lancedb_embedders.local.torch_images import TorchImages
 from lancedb_embedders.local.torch_inputs import model_input
 from lancedb_embedders.output import Float32
 
@@ -66,6 +68,18 @@ class TorchEngine:
             }
         )
         self.batch_tokens = _BATCH_TOKENS.get(self._device.type, _BATCH_TOKENS["cpu"])
+        self._images: TorchImages | None = None
+        self._images_lock = threading.Lock()
+
+    @property
+    def images(self) -> TorchImages:
+        """The picture side of the model, tried out when it is first asked for."""
+        with self._images_lock:
+            if self._images is None:
+                self._images = TorchImages(
+                    self._model, self._device, self.facts.dim or 0, self.batch_tokens
+                )
+            return self._images
 
     def _try_out(self, folder: Path) -> int:
         """Embed one word: shows whether the model runs at all, and how wide its vectors are."""

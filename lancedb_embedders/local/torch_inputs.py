@@ -11,6 +11,7 @@ import numpy as np
 from lancedb_embedders.errors import ConfigurationError
 from lancedb_embedders.local.engine import Role
 from lancedb_embedders.local.tokens import Tokenizer, Tokens
+from lancedb_embedders.local.torch_dual import DualCollate, PythonTokens, dual_length, is_dual
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -76,7 +77,7 @@ class TokenIds:
 
 
 class RawText:
-    """Text for a model that tokenizes and cuts by itself, like a router or CLIP.
+    """Text for a model that tokenizes and cuts by itself, like a router.
 
     Its tokens are counted for the length and the loss alone, where its tokenizer is known.
     """
@@ -132,8 +133,12 @@ def model_input(model: SentenceTransformer) -> ModelInput:
         cut = first.tokenizer.truncation or {}
         words = Tokenizer(first.tokenizer, False, cut.get("direction") == "left")
         return TokenIds(words, _as_bags, cut.get("max_length"))
-    own = _finite(model.max_seq_length)
     tokenizer = _rust_tokenizer(first)
+    if is_dual(first):
+        if tokenizer is None:
+            return PythonTokens(first)
+        return TokenIds(tokenizer, DualCollate(first), dual_length(first))
+    own = _finite(model.max_seq_length)
     if tokenizer is not None and type(first) is Transformer and _takes_ids(first):
         pad, left = first.tokenizer.pad_token_id or 0, first.tokenizer.padding_side == "left"
         return TokenIds(tokenizer, lambda items: _padded(items, pad, left), own)
