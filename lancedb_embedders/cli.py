@@ -1,11 +1,9 @@
-"""The command line: ``lancedb-embedders demo | list | embed | cache``."""
+"""The command line: ``lancedb-embedders demo | list | embed | images | cache``."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,8 +15,10 @@ from rich.table import Table
 from lancedb_embedders import catalog
 from lancedb_embedders.batch import Role
 from lancedb_embedders.cache import VectorCache, shared_cache
+from lancedb_embedders.cli_errors import clear_errors
+from lancedb_embedders.cli_images import images
 from lancedb_embedders.embedder import Embedder
-from lancedb_embedders.errors import ConfigurationError, EmbeddingError
+from lancedb_embedders.errors import ConfigurationError
 from lancedb_embedders.extras import installed
 from lancedb_embedders.settings import settings
 from lancedb_embedders.stored import registered
@@ -27,7 +27,7 @@ from lancedb_embedders.version import __version__
 app = typer.Typer(
     help="Embedding functions for LanceDB.", no_args_is_help=True, add_completion=False
 )
-
+app.command("images")(images)
 
 cache_app = typer.Typer(help="Look after the vectors on disk.", no_args_is_help=True)
 app.add_typer(cache_app, name="cache")
@@ -64,7 +64,7 @@ def demo(
     """Embed real documents on this machine, and search them."""
     from lancedb_embedders.demo import run_demo
 
-    with _clear_errors():
+    with clear_errors():
         run_demo(db, data, rows, Console())
 
 
@@ -100,7 +100,7 @@ def embed(
     truncate_dim: Annotated[int | None, typer.Option(help="Keep this many dimensions.")] = None,
 ) -> None:
     """Embed texts and print one line of JSON a text."""
-    with _clear_errors():
+    with clear_errors():
         inputs = texts if texts else [line.rstrip("\n") for line in sys.stdin]
         embedder = _create(function, name=model, truncate_dim=truncate_dim)
         for text, vector in zip(inputs, _vectors(embedder, inputs, role), strict=True):
@@ -111,7 +111,7 @@ def embed(
 @cache_app.command()
 def stats(folder: CacheFolder = None) -> None:
     """Say how many vectors there are, of which models, and how much room they take."""
-    with _clear_errors():
+    with clear_errors():
         found = _cache(folder).stats()
     table = Table(title=str(found.path))
     for heading in ("what made them", "dims", "vectors", "size"):
@@ -141,7 +141,7 @@ def prune(
     folder: CacheFolder = None,
 ) -> None:
     """Delete vectors, the oldest first."""
-    with _clear_errors():
+    with clear_errors():
         if max_size is None and older_than is None:
             raise ConfigurationError("say what may stay: --max-size, --older-than, or both")
         count = _cache(folder).prune(
@@ -157,7 +157,7 @@ def clear(
     folder: CacheFolder = None,
 ) -> None:
     """Delete all vectors; on a terminal it asks first."""
-    with _clear_errors():
+    with clear_errors():
         cache = _cache(folder)
         if not yes and sys.stdin.isatty():
             typer.confirm(f"Delete all vectors in {cache.path}?", abort=True)
@@ -171,7 +171,7 @@ def export(
     folder: CacheFolder = None,
 ) -> None:
     """Write all vectors to a Parquet file."""
-    with _clear_errors():
+    with clear_errors():
         count = _cache(folder).export(target)
     typer.echo(f"{count:,} vectors written to {target}")
 
@@ -179,7 +179,7 @@ def export(
 @cache_app.command()
 def verify(folder: CacheFolder = None) -> None:
     """Read everything, and check that it is what was stored."""
-    with _clear_errors():
+    with clear_errors():
         count = _cache(folder).verify()
     typer.echo(f"{count:,} vectors, all sound")
 
@@ -235,13 +235,3 @@ def _vectors(embedder: Embedder, texts: list[str], role: str) -> Any:
     if roles[role] == "query":
         return embedder.compute_query_embeddings(texts)
     return embedder.compute_source_embeddings(texts)
-
-
-@contextmanager
-def _clear_errors() -> Iterator[None]:
-    try:
-        yield
-    except EmbeddingError as error:
-        Console(stderr=True).print(f"[bold red]{type(error).__name__}:[/] ", end="")
-        typer.echo(str(error), err=True)
-        raise typer.Exit(1) from None

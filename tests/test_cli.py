@@ -7,12 +7,16 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import lancedb
 import numpy as np
 import pytest
+import typer
+from lancedb.pydantic import LanceModel
 
 from lancedb_embedders import SbertEmbeddings, __version__
+from lancedb_embedders.cli_errors import clear_errors
 
 
 def run(*args: str, cwd: Path, stdin: str = "", **env: str) -> subprocess.CompletedProcess[str]:
@@ -82,3 +86,22 @@ def test_demo_with_peps(tmp_path: Path, data: Path) -> None:
     done = run("demo", "--rows", "40", "--data", str(data.resolve()), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "Python Enhancement Proposals" in done.stdout
+
+
+def test_an_error_within_a_write_is_told_without_a_traceback(
+    db: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sbert = SbertEmbeddings.create(on_overflow="error", max_length=5)
+
+    class Row(LanceModel):
+        text: str = sbert.SourceField()
+        vector: sbert.Vector() = sbert.VectorField()  # type: ignore[valid-type]
+
+    table = db.create_table("t", schema=Row)
+    with pytest.raises(typer.Exit), clear_errors():
+        table.add([{"text": "many words are in this text, more than five"}])
+    told = capsys.readouterr().err
+    assert told.startswith("TextTooLongError: row 0: longer than the 5 tokens")
+    assert "Traceback" not in told
+    with pytest.raises(RuntimeError, match="of another kind"), clear_errors():
+        raise RuntimeError("of another kind")
