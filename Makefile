@@ -3,17 +3,25 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+# A file stays with one process: what its tests share is made once.
+PARALLEL := --numprocesses 2 --dist loadfile
 
-.PHONY: demo test test-all lint bench clean
+.PHONY: demo test test-all lint browser bench clean
 
 demo: $(STAMP)
 	$(BIN)/lancedb-embedders demo
 
-test: $(STAMP) lint
-	$(BIN)/python -m pytest
+test: $(STAMP) lint browser
+	$(BIN)/python -m pytest $(PARALLEL)
 
-test-all: $(STAMP) lint
-	$(BIN)/python -m pytest -m ""
+test-all: $(STAMP) lint browser
+	$(BIN)/python -m pytest $(PARALLEL) -m ""
+
+# Pages are looked at in a real browser; without one these tests are skipped.
+browser:
+	@command -v chromedriver > /dev/null \
+		|| (apt-get -qq update && apt-get -qq install -y chromium chromium-driver) > /dev/null 2>&1 \
+		|| echo "no chromedriver, and it cannot be installed: tests that need a browser are skipped"
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -25,12 +33,13 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks.documents
 	$(BIN)/python -m benchmarks.documents.cost
 	$(BIN)/python -m benchmarks.hosted
+	$(BIN)/python -m benchmarks.images
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt torch
 	$(BIN)/pip install --quiet --constraint constraints.txt "pip>=25.1"
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[bundled,openai,cohere,voyage,google]" \
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[bundled,clip,openai,cohere,voyage,google]" \
 		--group dev
 	touch $(STAMP)
 

@@ -8,20 +8,22 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import PIL.Image
 import pytest
 
 from lancedb_embedders import catalog
 from lancedb_embedders.stored import registered
 from tests.conftest import ROOT
+from tests.image_models import tiny_clip
 from tests.providers import ProviderServer
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```python\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
 
 
-# Trains a model, and needs data: test_multilingual_search runs it and looks at what it finds.
+# They train models, and need data: tests of their names run them and look at what they find.
 EXAMPLES = {file.stem: file for file in (ROOT / "examples").glob("*.py")}
-TRAINING = {"multilingual_search"}
+TRAINING = {"fashion_search", "multilingual_search"}
 
 
 @pytest.mark.parametrize("example", [EXAMPLES[stem] for stem in sorted(EXAMPLES.keys() - TRAINING)])
@@ -34,10 +36,19 @@ def test_example(example: Path, tmp_path: Path) -> None:
 
 
 def test_readme_blocks_run_one_after_the_other(
-    python: Callable[..., str], provider: ProviderServer
+    python: Callable[..., str], provider: ProviderServer, tmp_path: Path
 ) -> None:
     assert len(BLOCKS) >= 4
-    python("\n".join(BLOCKS), env={"OPENAI_BASE_URL": f"{provider.url}/v1"})
+    # What the README takes for granted: pictures, and a model of the size of clip-ViT-B-32.
+    tiny_clip(tmp_path / "models" / "clip-ViT-B-32", dim=512)
+    (tmp_path / "photos").mkdir()
+    for file in ("photos/cat.jpg", "photos/dog.jpg", "holiday.jpg"):
+        PIL.Image.effect_noise((320, 240), 50).convert("RGB").save(tmp_path / file)
+    env = {
+        "OPENAI_BASE_URL": f"{provider.url}/v1",
+        "LANCEDB_EMBEDDERS_MODELS": str(tmp_path / "models"),
+    }
+    python("\n".join(BLOCKS), env=env)
     assert [seen.status for seen in provider.seen] == [200, 200]
 
 
