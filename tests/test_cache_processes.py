@@ -178,17 +178,21 @@ def put_and_say_so(path: Path, start: int, said: int) -> None:
             os.write(said, b"%d\n" % at)
 
 
-def killed_while_putting(path: Path, start: int, seconds: float) -> list[int]:
-    """Return which puts returned before the process that did them was killed."""
+def killed_while_putting(path: Path, start: int, seconds: float, begun: bool) -> list[int]:
+    """Return which puts returned before the process that did them was killed.
+
+    The seconds count from its start, or from its first put if it is to have `begun`.
+    """
     reads, writes = os.pipe()
     process = processes.Process(target=put_and_say_so, args=(path, start, writes))
     process.start()
     os.close(writes)
+    head = os.read(reads, 1) if begun else b""
     time.sleep(seconds)
     process.kill()
     process.join()
     with open(reads, "rb") as pipe:  # noqa: PTH123
-        return [int(line) for line in pipe.read().splitlines()]
+        return [int(line) for line in (head + pipe.read()).splitlines()]
 
 
 @pytest.mark.parametrize("fresh", [True, False], ids=["new file", "same file"])
@@ -197,7 +201,8 @@ def test_what_was_put_before_a_kill_is_there(tmp_path: Path, fresh: bool) -> Non
     texts: list[str] = []
     for number in range(KILLS):
         path = tmp_path / f"vectors {number if fresh else 0}"
-        done = killed_while_putting(path, 100_000 * number, chance.uniform(0, 0.05))
+        seconds = chance.uniform(0, 0.05)
+        done = killed_while_putting(path, 100_000 * number, seconds, begun=number % 2 == 1)
         said = [text for start in done for text in numbered(10, start)]
         texts = said if fresh else texts + said
         with VectorCache(path) as cache:

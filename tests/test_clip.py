@@ -358,7 +358,9 @@ def bad_rows() -> Iterator[tuple[str, Any, str]]:
     yield "pixels", as_file(PIL.Image.new("1", (20_000, 20_000))), "pixels"
 
 
-@pytest.mark.parametrize(("what", "value", "reason"), bad_rows(), ids=lambda value: str(value)[:12])
+@pytest.mark.parametrize(
+    ("what", "value", "reason"), list(bad_rows()), ids=lambda value: str(value)[:12]
+)
 def test_a_bad_picture_is_an_error_with_row_and_reference(
     what: str, value: Any, reason: str, db: Any, clip: Any
 ) -> None:
