@@ -1,0 +1,1 @@
+"""Pictures: how many a second, ours against LanceDB's own, and whether vectors stay the same."""
