@@ -213,9 +213,7 @@ class Embedder(StoredFunction, registry_name=None):
         for row, text in enumerate(texts):
             if text is not None and not is_blank(prepared := self.prepare(text)):
                 index[row] = positions.setdefault(prepared, len(positions))
-        nulls = np.flatnonzero(index < 0).tolist()
-        if nulls:
-            report_nulls(nulls, len(texts), role)
+        report_nulls(index, role)
         return Batch(list(positions), index, role)
 
     def _compute(self, values: Any, role: Role) -> Any:
@@ -277,13 +275,16 @@ class Embedder(StoredFunction, registry_name=None):
             )
 
 
-def report_nulls(nulls: list[int], total: int, role: Role, what: str = "text") -> None:
-    """Warn of rows that hold nothing to embed; an empty query is an error."""
+def report_nulls(index: npt.NDArray[np.intp], role: Role, what: str = "text") -> None:
+    """Warn of rows that hold nothing to embed, -1 in `index`; an empty query is an error."""
+    nulls = np.flatnonzero(index < 0).tolist()
+    if not nulls:
+        return
     if role == "query":
         raise InputError("the query is empty, there is nothing to search for", nulls)
     warnings.warn(
-        f"{len(nulls):,} of {total:,} rows have no {what} ({name_rows(nulls)}) and get no vector; "
-        'add with on_bad_vectors="null" to keep them, or "drop" to leave them out',
+        f"{len(nulls):,} of {len(index):,} rows have no {what} ({name_rows(nulls)}) and get no "
+        'vector; add with on_bad_vectors="null" to keep them, or "drop" to leave them out',
         EmbeddingWarning,
         stacklevel=2,
     )

@@ -38,6 +38,7 @@ LAYERS = {
     "extras": 1,
     "languages": 1,
     "cli_errors": 1,
+    "http_rules": 0,
     "errors": 0,
     "version": 0,
 }

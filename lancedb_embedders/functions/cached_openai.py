@@ -17,6 +17,7 @@ from lancedb_embedders.hosted.batch_api import BatchTerms
 from lancedb_embedders.hosted.embedder import HostedEmbedder
 from lancedb_embedders.hosted.failures import Failure, from_http
 from lancedb_embedders.hosted.provider import Answer, Limits, answer_of
+from lancedb_embedders.http_rules import named
 
 _URL = "https://api.openai.com/v1"
 _AZURE = (".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com")
@@ -82,7 +83,7 @@ class CachedOpenAIEmbeddings(HostedEmbedder, registry_name="cached-openai"):
 
     def key_variables(self) -> tuple[str, ...]:
         """Return where the key is: neither service gets the other's."""
-        azure = self.azure_endpoint or access.named(urlsplit(self.base_url).hostname or "", _AZURE)
+        azure = self.azure_endpoint or named(urlsplit(self.base_url).hostname or "", _AZURE)
         default = type(self).model_fields["api_key_env"].default
         return (
             "AZURE_OPENAI_API_KEY" if azure and self.api_key_env == default else self.api_key_env,

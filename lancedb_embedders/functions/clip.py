@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from lancedb_embedders import catalog, output
+from lancedb_embedders import output
 from lancedb_embedders.batch import Batch, Partial, Role
 from lancedb_embedders.cache import shared_cache
 from lancedb_embedders.embedder import report_nulls
@@ -20,6 +20,7 @@ from lancedb_embedders.inputs.images.accept import Source, accept_images, unique
 from lancedb_embedders.inputs.images.limits import ImageLimits
 from lancedb_embedders.inputs.text import is_blank
 from lancedb_embedders.local import probe
+from lancedb_embedders.local.defaults import card_of
 from lancedb_embedders.local.drift import guard
 from lancedb_embedders.local.embedder import LocalTextEmbedder
 from lancedb_embedders.local.engine import ImageSide
@@ -77,9 +78,7 @@ class ClipEmbeddings(LocalTextEmbedder, registry_name="clip"):
         """Return what `embed` is given for `values`: texts and pictures, equal ones once."""
         items = accept_images(self._filled(values, role), self.source, role == "query")
         inputs, index = unique([self._prepared(item) for item in items])
-        nulls = np.flatnonzero(index < 0).tolist()
-        if nulls:
-            report_nulls(nulls, len(items), role, "text" if self.source == "text" else "picture")
+        report_nulls(index, role, "text" if self.source == "text" else "picture")
         return Batch(inputs, index, role)
 
     def embed(self, batch: Batch) -> Any:
@@ -116,9 +115,7 @@ class ClipEmbeddings(LocalTextEmbedder, registry_name="clip"):
             # The prompts that models know are for texts that look for texts.
             self._set(query_prompt="")
         super()._resolve_defaults()
-        card = catalog.find(self.name)
-        if card is not None and card.dims != self.dim:
-            card = None  # another model in a folder of that name
+        card = card_of(self.name, self.dim)
         if card is not None and "image" not in card.modality:
             raise ConfigurationError(
                 f"{self.name} embeds texts only; use sbert, or a model for pictures like "
@@ -180,13 +177,14 @@ class ClipEmbeddings(LocalTextEmbedder, registry_name="clip"):
 def _refuse(failed: Mapping[int, ImageError], batch: Batch) -> None:
     position, error = next(iter(failed.items()))
     rows = batch.rows([position])
-    where = "the query" if batch.role == "query" else name_rows(rows)
-    advice = (
-        ""
-        if batch.role == "query"
-        else ('. Nothing was written; mend it, leave it out, or set on_bad_image="null"')
+    reference = batch.inputs[position].reference
+    if batch.role == "query":
+        raise ImageError(f"the query ({reference}): {error}", rows)
+    raise ImageError(
+        f"{name_rows(rows)} ({reference}): {error}. Nothing was written; mend it, leave it out, or "
+        'set on_bad_image="null"',
+        rows,
     )
-    raise ImageError(f"{where} ({batch.inputs[position].reference}): {error}{advice}", rows)
 
 
 def _report(failed: Mapping[int, ImageError], batch: Batch) -> None:

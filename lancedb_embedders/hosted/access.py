@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from lancedb_embedders.errors import ConfigurationError
+from lancedb_embedders.http_rules import named
 
 #: Names of headers and of parameters in a URL that carry credentials.
 _CREDENTIAL = re.compile(
@@ -143,15 +144,6 @@ def scrub(text: str, key: str | None) -> str:
         ends = re.escape(key[:_SHOWN]) + r"[^\s\"']*\*[^\s\"']*" + re.escape(key[-_SHOWN:])
         text = re.sub(ends, "***", text)
     return text
-
-
-def named(host: str, names: Iterable[str]) -> bool:
-    """Tell whether a host is among `names`; one that begins with a dot stands for all below it."""
-    host = host.lower()
-    return any(
-        host.endswith(name) if name.startswith(".") else host == name
-        for name in (name.lower() for name in names)
-    )
 
 
 def _loopback(host: str) -> bool:

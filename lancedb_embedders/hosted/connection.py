@@ -9,6 +9,7 @@ from lancedb_embedders.errors import ConfigurationError, EmbeddingError
 from lancedb_embedders.extras import require
 from lancedb_embedders.hosted import access, clients
 from lancedb_embedders.hosted.limits import Limiter, limiter
+from lancedb_embedders.http_rules import named
 
 if TYPE_CHECKING:
     from lancedb_embedders.hosted.embedder import HostedEmbedder
@@ -36,7 +37,7 @@ def connect(function: HostedEmbedder, timeout: float) -> tuple[Any, str | None, 
 
 def is_own_server(function: HostedEmbedder) -> bool:
     """Tell whether the server is not the provider's, so that nobody bills for it."""
-    return not access.named(urlsplit(function.base_url).hostname or "", function.hosts)
+    return not named(urlsplit(function.base_url).hostname or "", function.hosts)
 
 
 def _made(function: HostedEmbedder, timeout: float) -> Any:

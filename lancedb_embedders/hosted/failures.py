@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
-from time import time
 from typing import Any, Literal
+
+from lancedb_embedders.http_rules import pause_asked
 
 Kind = Literal["retry", "smaller", "input", "fatal"]
 
@@ -107,14 +107,8 @@ def retry_after(headers: Mapping[str, str], body: Any = None) -> float | None:
     if milliseconds is not None:
         return milliseconds / 1000
     value = headers.get("retry-after")
-    seconds = _number(value)
-    if seconds is not None:
-        return seconds
     if value:
-        try:
-            return max(0.0, parsedate_to_datetime(value).timestamp() - time())
-        except (TypeError, ValueError):
-            return None
+        return pause_asked(value)
     error = body.get("error") if isinstance(body, dict) else None
     details = error.get("details") if isinstance(error, dict) else None
     for detail in details or ():

@@ -94,8 +94,9 @@ def _read_declared(folder: Path) -> Declared:
     settings = _read(folder / "config_sentence_transformers.json", dict)
     prompts = settings.get("prompts") or {}
     dim, pooling = _shape(folder)
-    limit = position_limit(_read(folder / "config.json", dict))
-    towers = _towers(folder)
+    config = _read(folder / "config.json", dict)
+    limit = position_limit(config)
+    towers = _towers(folder, config)
     if towers is not None:
         dim, limit = dim or towers["dim"], towers["context"]
     # A default for all texts; but not one that is meant for the other role.
@@ -135,12 +136,11 @@ def pooling_name(modes: str | tuple[str, ...] | list[str]) -> str:
     return modes if isinstance(modes, str) else "+".join(modes)
 
 
-def _towers(folder: Path) -> dict[str, int] | None:
+def _towers(folder: Path, config: Mapping[str, Any]) -> dict[str, int] | None:
     """Return dimensions and context of a model of two towers, for text and for pictures."""
-    config = _read(folder / "config.json", dict)
-    modules = _read(folder / "modules.json", list)
-    if not config and modules:  # sentence-transformers once kept CLIP a folder further down
-        config = _read(folder / str(modules[0].get("path", "")) / "config.json", dict)
+    if not config:  # sentence-transformers once kept CLIP a folder further down
+        for module in _read(folder / "modules.json", list)[:1]:
+            config = _read(folder / str(module.get("path", "")) / "config.json", dict)
     kind, text = config.get("model_type"), config.get("text_config") or {}
     # The last of each is what transformers takes where a saved configuration says nothing.
     if kind == "clip":

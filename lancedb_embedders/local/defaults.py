@@ -54,7 +54,7 @@ def known_facts(
     """
     location = at_hand(name, revision, folder, models)
     facts = Declared() if location is None else read_declared(location.folder)
-    card = _card(name, facts)
+    card = card_of(name, facts.dim)
     if card is not None and location is None and card.provider != "local":
         raise ConfigurationError(f"{name} is hosted by {card.provider}, not run on this machine")
     if card is not None:
@@ -82,7 +82,8 @@ def known_languages(
         As in `lancedb_embedders.local.locate.at_hand`.
     """
     location = at_hand(name, revision, folder, models)
-    card = _card(name, Declared() if location is None else read_declared(location.folder))
+    declared = Declared() if location is None else read_declared(location.folder)
+    card = card_of(name, declared.dim)
     listed = () if card is None else card.languages
     if location is not None and UNLISTED.issuperset(listed):
         listed = read_languages(location.folder)
@@ -106,9 +107,10 @@ def forbid_prompts(name: str, *prompts: str | None) -> None:
         )
 
 
-def _card(name: str, facts: Declared) -> catalog.ModelCard | None:
+def card_of(name: str, dim: int | None) -> catalog.ModelCard | None:
+    """Return the card of a model that gives `dim` dimensions, as far as that is known."""
     card = catalog.find(name)
-    other = card is not None and facts.dim not in (None, card.dims)
+    other = card is not None and dim not in (None, card.dims)
     return None if other else card  # another model in a folder of that name has no card
 
 

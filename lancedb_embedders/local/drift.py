@@ -32,8 +32,9 @@ def guard(
         They differ by more than engine and precision explain.
     """
     key = (identity, signature)
-    if key not in model.signatures:
-        model.signatures[key] = _likeness(signature, embed_probe)
+    with model.guarding:  # threads that come together wait for one of them
+        if key not in model.signatures:
+            model.signatures[key] = _likeness(signature, embed_probe)
     cosine, reason = model.signatures[key]
     if cosine < probe.MIN_COSINE:
         raise ModelDriftError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -47,6 +48,8 @@ class LoadedModel:
         as nobody looked.
     reported : set
         What was warned of once and is not to be warned of again.
+    guarding : threading.Lock
+        Held while it is compared with what a table was made with.
     """
 
     location: Location
@@ -54,6 +57,7 @@ class LoadedModel:
     signatures: dict[Any, Any] = field(default_factory=dict)
     scripts: tuple[str, ...] | None = None
     reported: set[Any] = field(default_factory=set)
+    guarding: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def encode(
         self,

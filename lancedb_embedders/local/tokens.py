@@ -204,6 +204,48 @@ class Tokenizer:
                     yield ids, None
 
 
+def padded(
+    items: Sequence[Any], pad: int, left: bool, width: int | None = None
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Lay token ids below each other.
+
+    Parameters
+    ----------
+    items : sequence of array
+        Token ids of each input.
+    pad : int
+        Token that fills up what is shorter.
+    left : bool
+        Whether it goes before the ids.
+    width : int, optional
+        Tokens of each row; None: those of the longest input.
+
+    Returns
+    -------
+    ids, mask : numpy.ndarray
+        int64, shape ``(len(items), width)``; the mask is 0 where `pad` fills up.
+    """
+    width = width or max(len(ids) for ids in items)
+    ids = np.full((len(items), width), pad, dtype=np.int64)
+    mask = np.zeros((len(items), width), dtype=np.int64)
+    for row, item in enumerate(items):
+        where = slice(width - len(item), width) if left else slice(0, len(item))
+        ids[row, where] = item
+        mask[row, where] = 1
+    return ids, mask
+
+
+def finite(length: float | None) -> int | None:
+    """Return how many tokens an input may have; "no limit" is infinity for some, 10**30 for others.
+
+    Examples
+    --------
+    >>> finite(512), finite(1e30), finite(None)
+    (512, None, None)
+    """
+    return int(length) if length is not None and 0 < length < 10**9 else None
+
+
 def _groups(pieces: Iterable[tuple[int, str]]) -> Iterator[list[tuple[int, str]]]:
     group: list[tuple[int, str]] = []
     size = 0

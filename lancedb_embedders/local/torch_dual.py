@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from lancedb_embedders.local.engine import Role
-from lancedb_embedders.local.tokens import Tokens
+from lancedb_embedders.local.tokens import Tokens, finite, padded
 
 # Trained with every text padded to the full length, and the last token taken.
 _PADDED_IN_FULL = ("siglip", "siglip2")
+_METHODS = {"text": "get_text_features", "image": "get_image_features"}
 
 
 def is_dual(module: Any) -> bool:
@@ -30,14 +31,11 @@ def is_dual(module: Any) -> bool:
     return methods == _METHODS
 
 
-_METHODS = {"text": "get_text_features", "image": "get_image_features"}
-
-
 def dual_length(module: Any) -> int | None:
     """Return the tokens that a text may have."""
     config = getattr(module.model.config, "text_config", module.model.config)
     known = [module.tokenizer.model_max_length, getattr(config, "max_position_embeddings", None)]
-    return min((length for length in known if length and length < 10**9), default=None)
+    return min(filter(None, map(finite, known)), default=None)
 
 
 class DualCollate:
@@ -55,13 +53,7 @@ class DualCollate:
         """Return the tensors of one batch."""
         import torch
 
-        width = self._width or max(len(ids) for ids in items)
-        ids = np.full((len(items), width), self._pad, dtype=np.int64)
-        mask = np.zeros((len(items), width), dtype=np.int64)
-        for row, item in enumerate(items):
-            where = slice(width - len(item), width) if self._left else slice(0, len(item))
-            ids[row, where] = item
-            mask[row, where] = 1
+        ids, mask = padded(items, self._pad, self._left, self._width)
         features = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
         return {
             name: torch.from_numpy(value)

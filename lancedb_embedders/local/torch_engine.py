@@ -19,6 +19,7 @@ from lancedb_embedders.local.tokens import Tokens
 from lancedb_embedders.local.torch_check import check_loaded
 from lancedb_embedders.local.torch_images import TorchImages
 from lancedb_embedders.local.torch_inputs import model_input
+from lancedb_embedders.local.torch_tensors import as_array, on_device
 from lancedb_embedders.output import Float32
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ class TorchEngine:
         with torch.inference_mode():
             features = self._features(items, prompt, role)
             vectors = self._model(features, task=role)["sentence_embedding"]
-            return np.asarray(vectors.float().cpu().numpy())
+            return as_array(vectors)
 
     def forward_spans(
         self, items: Sequence[Any], spans: Sequence[npt.NDArray[np.int64]], prompt: str, role: Role
@@ -120,13 +121,10 @@ class TorchEngine:
         with torch.inference_mode():
             features = self._features(items, prompt, role)
             vectors = pooling_module.pool_spans(self._model, features, spans)
-            return np.asarray(vectors.float().cpu().numpy())
+            return as_array(vectors)
 
     def _features(self, items: Sequence[Any], prompt: str, role: Role) -> dict[str, Any]:
-        return {
-            name: value.to(self._device) if hasattr(value, "to") else value
-            for name, value in self._input.features(items, prompt, role).items()
-        }
+        return on_device(self._input.features(items, prompt, role), self._device)
 
 
 def _load(

@@ -11,6 +11,7 @@ import numpy as np
 from lancedb_embedders.errors import ConfigurationError
 from lancedb_embedders.local.pixels import probes, transform_of
 from lancedb_embedders.local.torch_dual import is_dual
+from lancedb_embedders.local.torch_tensors import as_array, on_device
 from lancedb_embedders.output import Float32
 
 if TYPE_CHECKING:
@@ -87,11 +88,14 @@ class TorchImages:
         with torch.inference_mode():
             pixels = torch.from_numpy(np.stack(items)).to(self._device, non_blocking=True)
             scale, shift = (
-                torch.from_numpy(values).to(self._device)
+                torch.from_numpy(values).to(self._device).view(3, 1, 1)
                 for values in (self._transform.scale, self._transform.shift)
             )
-            colours = pixels.to(torch.float32).mul_(scale).sub_(shift).to(self._dtype)
-            values = colours.permute(0, 3, 1, 2).contiguous()
+            # Channels to the front as the numbers become floats: no second array of these.
+            values = pixels.permute(0, 3, 1, 2).to(
+                torch.float32, memory_format=torch.contiguous_format
+            )
+            values = values.mul_(scale).sub_(shift).to(self._dtype)
             return self._vectors({"pixel_values": values, "modality": "image"})
 
     def _forward_apart(self, items: Sequence[dict[str, Any]]) -> Float32:
@@ -103,22 +107,16 @@ class TorchImages:
         ]
         with torch.inference_mode():
             if any(shape != shapes[0] for shape in shapes):
-                return np.concatenate([self._vectors(self._moved(item)) for item in items])
+                alone = (on_device(item, self._device) for item in items)
+                return np.concatenate([self._vectors(item) for item in alone])
             joined = {
                 name: torch.cat([item[name] for item in items]) if torch.is_tensor(value) else value
                 for name, value in items[0].items()
             }
-            return self._vectors(self._moved(joined))
+            return self._vectors(on_device(joined, self._device))
 
     def _vectors(self, features: dict[str, Any]) -> Float32:
-        vectors = self._model(features)["sentence_embedding"]
-        return np.asarray(vectors.float().cpu().numpy())
-
-    def _moved(self, features: dict[str, Any]) -> dict[str, Any]:
-        return {
-            name: value.to(self._device) if hasattr(value, "to") else value
-            for name, value in features.items()
-        }
+        return as_array(self._model(features)["sentence_embedding"])
 
     def _count_tokens(self, first: Any) -> int:
         patch = getattr(getattr(first.model.config, "vision_config", None), "patch_size", None)

@@ -10,7 +10,7 @@ import numpy as np
 
 from lancedb_embedders.errors import ConfigurationError
 from lancedb_embedders.local.engine import Role
-from lancedb_embedders.local.tokens import Tokenizer, Tokens
+from lancedb_embedders.local.tokens import Tokenizer, Tokens, finite, padded
 from lancedb_embedders.local.torch_dual import DualCollate, PythonTokens, dual_length, is_dual
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def model_input(model: SentenceTransformer) -> ModelInput:
         if tokenizer is None:
             return PythonTokens(first)
         return TokenIds(tokenizer, DualCollate(first), dual_length(first))
-    own = _finite(model.max_seq_length)
+    own = finite(model.max_seq_length)
     if tokenizer is not None and type(first) is Transformer and _takes_ids(first):
         pad, left = first.tokenizer.pad_token_id or 0, first.tokenizer.padding_side == "left"
         return TokenIds(tokenizer, lambda items: _padded(items, pad, left), own)
@@ -150,7 +150,7 @@ def model_input(model: SentenceTransformer) -> ModelInput:
     for role, part in parts.items():
         counter = _rust_tokenizer(part)
         if counter is not None:
-            counters[role] = counter, _finite(part.max_seq_length)
+            counters[role] = counter, finite(part.max_seq_length)
     return RawText(model, counters, own)
 
 
@@ -179,13 +179,7 @@ def _takes_ids(transformer: Any) -> bool:
 def _padded(items: Sequence[Any], pad: int, left: bool) -> dict[str, Any]:
     import torch
 
-    width = max(len(ids) for ids in items)
-    ids = np.full((len(items), width), pad, dtype=np.int64)
-    mask = np.zeros((len(items), width), dtype=np.int64)
-    for row, item in enumerate(items):
-        where = slice(width - len(item), width) if left else slice(0, len(item))
-        ids[row, where] = item
-        mask[row, where] = 1
+    ids, mask = padded(items, pad, left)
     return {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
 
 
@@ -197,8 +191,3 @@ def _as_bags(items: Sequence[Any]) -> dict[str, Any]:
         "input_ids": torch.from_numpy(np.concatenate(items).astype(np.int64)),
         "offsets": torch.from_numpy(np.cumsum([0, *lengths[:-1]])),
     }
-
-
-def _finite(length: float | None) -> int | None:
-    # "No limit" is infinity for static models and 10**30 for some tokenizers.
-    return int(length) if length is not None and 0 < length < 10**9 else None

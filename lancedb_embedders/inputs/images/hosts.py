@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
+from lancedb_embedders.http_rules import named
+
 # IANA's registries of special-purpose addresses, spelled out because what `is_global` says
 # depends on the patch version of Python.
 _SPECIAL = [
@@ -86,9 +88,9 @@ def _names(entry: str, address: IPv4Address | IPv6Address, host: str) -> bool:
 
 
 def _names_host(entry: str, host: str) -> bool:
-    if entry.startswith("."):
-        return _as_asked(host).endswith("." + _as_asked(entry[1:]))
-    return _as_asked(host) == _as_asked(entry) != ""
+    dot = "." if entry.startswith(".") else ""
+    name = _as_asked(entry.removeprefix("."))
+    return bool(dot or name) and named(_as_asked(host), [dot + name])
 
 
 def _as_asked(name: str) -> str:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from lancedb_embedders.settings import settings
+from lancedb_embedders.errors import ImageError
+from lancedb_embedders.settings import Settings, settings
+
+_DEFAULTS = Settings.model_fields
 
 
 @dataclass(frozen=True)
@@ -26,10 +29,10 @@ class ImageLimits:
         Hosts, addresses or networks that may be on this machine or its network.
     """
 
-    max_bytes: int = 50_000_000
-    max_pixels: int = 89_478_485
-    timeout: float = 30.0
-    max_redirects: int = 5
+    max_bytes: int = _DEFAULTS["max_image_bytes"].default
+    max_pixels: int = _DEFAULTS["max_image_pixels"].default
+    timeout: float = _DEFAULTS["image_timeout"].default
+    max_redirects: int = _DEFAULTS["max_redirects"].default
     roots: tuple[Path, ...] = ()
     hosts: tuple[str, ...] = ()
 
@@ -45,3 +48,13 @@ class ImageLimits:
             roots=now.image_roots,
             hosts=now.image_hosts,
         )
+
+    def check_bytes(self, count: int) -> None:
+        """Raise `ImageError` for a file of so many bytes that is too large, or empty."""
+        if count > self.max_bytes:
+            raise ImageError(
+                f"more than the {self.max_bytes:,} bytes that a picture may have; raise "
+                "settings.max_image_bytes if it is one"
+            )
+        if count == 0:
+            raise ImageError("an empty file")

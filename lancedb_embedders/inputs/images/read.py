@@ -48,7 +48,7 @@ def read_image(image: Image, limits: ImageLimits) -> Any:
     if isinstance(source, str):
         return _from_reference(source, limits)
     if isinstance(source, FILE_BYTES):
-        _check_size(len(memoryview(source)), limits)
+        limits.check_bytes(len(memoryview(source)))
     return source
 
 
@@ -99,7 +99,7 @@ def _from_file(path: Path, limits: ImageLimits) -> bytes:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise ImageError("no regular file")
-            _check_size(status.st_size, limits)
+            limits.check_bytes(status.st_size)
             data = file.read(limits.max_bytes + 1)
     except ImageError:
         raise
@@ -109,7 +109,7 @@ def _from_file(path: Path, limits: ImageLimits) -> bytes:
     except (OSError, ValueError) as error:  # ValueError: a null character in the name
         reason = getattr(error, "strerror", None) or str(error)
         raise ImageError(f"the file cannot be read: {reason}") from None
-    _check_size(len(data), limits)
+    limits.check_bytes(len(data))
     return data
 
 
@@ -125,14 +125,14 @@ def _from_data_uri(uri: str, limits: ImageLimits) -> bytes:
     if not comma:
         raise ImageError('a data: URI without a comma; it looks like "data:image/png;base64,..."')
     is_base64 = head.lower().endswith(";base64")
-    _check_size(len(body) * 3 // 4 if is_base64 else len(body) // 3, limits)
+    limits.check_bytes(len(body) * 3 // 4 if is_base64 else len(body) // 3)
     data = unquote_to_bytes(body)
     if is_base64:
         try:
             data = base64.b64decode(re.sub(rb"\s", b"", data), validate=True)
         except binascii.Error as error:
             raise ImageError(f"a data: URI whose base64 is damaged: {error}") from None
-    _check_size(len(data), limits)
+    limits.check_bytes(len(data))
     return data
 
 
@@ -147,7 +147,7 @@ def _from_store(url: str, limits: ImageLimits) -> bytes:
         filesystem, path = fsspec.core.url_to_fs(url)
         size = filesystem.info(path).get("size")
         if size is not None:
-            _check_size(int(size), limits)
+            limits.check_bytes(int(size))
         with filesystem.open(path, "rb") as file:
             data = bytes(file.read(limits.max_bytes + 1))
     except FileNotFoundError:
@@ -157,15 +157,5 @@ def _from_store(url: str, limits: ImageLimits) -> bytes:
     except Exception as error:  # each store has errors of its own
         reason = (str(error).splitlines() or [""])[0]
         raise ImageError(f"the store gave {type(error).__name__}: {reason}"[:300]) from None
-    _check_size(len(data), limits)
+    limits.check_bytes(len(data))
     return data
-
-
-def _check_size(size: int, limits: ImageLimits) -> None:
-    if size > limits.max_bytes:
-        raise ImageError(
-            f"more than the {limits.max_bytes:,} bytes that a picture may have; raise "
-            "settings.max_image_bytes if it is one"
-        )
-    if size == 0:
-        raise ImageError("an empty file")

@@ -7,12 +7,12 @@ import random
 import time
 from base64 import b64encode
 from collections.abc import Iterable, Mapping
-from email.utils import parsedate_to_datetime
 from http.client import responses
 from io import BytesIO
 from typing import TYPE_CHECKING
 
 from lancedb_embedders.errors import ImageError
+from lancedb_embedders.http_rules import pause_asked
 from lancedb_embedders.inputs.images.limits import ImageLimits
 from lancedb_embedders.version import __version__
 
@@ -130,13 +130,14 @@ def _check(status: int, headers: Mapping[str, str], limits: ImageLimits) -> None
     if status != 200:
         said = f"HTTP {status} {responses.get(status, '')}".strip()
         if status in _PASSING:
-            raise _PassingError(said, _seconds(headers.get("retry-after", "")))
+            raise _PassingError(said, pause_asked(headers.get("retry-after", "")) or 0.0)
         raise ImageError(said)
     encoding = headers.get("content-encoding", "").strip().lower()
     if encoding not in {"", "identity"}:
         raise ImageError(f"its server encodes it as {encoding[:40]!r}, though asked not to")
-    if (_length(headers) or 0) > limits.max_bytes:
-        raise _too_large(limits)
+    length = _length(headers)
+    if length is not None:
+        limits.check_bytes(length)
 
 
 def _read(chunks: Iterable[bytes], headers: Mapping[str, str], limits: ImageLimits) -> bytes:
@@ -146,14 +147,12 @@ def _read(chunks: Iterable[bytes], headers: Mapping[str, str], limits: ImageLimi
     try:
         for chunk in chunks:
             data.write(chunk)
-            if data.tell() > limits.max_bytes:
-                raise _too_large(limits)
+            limits.check_bytes(data.tell())
     except (httpcore.ReadError, httpcore.RemoteProtocolError):
         length = _length(headers)
         whole = "" if length is None else f" of {length:,}"
         raise _PassingError(f"ended after {data.tell():,}{whole} bytes") from None
-    if not data.tell():
-        raise ImageError("an empty file")
+    limits.check_bytes(data.tell())
     return data.getvalue()
 
 
@@ -161,25 +160,6 @@ def _length(headers: Mapping[str, str]) -> int | None:
     # Where a body comes in chunks, a length beside them counts for nothing.
     length = headers.get("content-length")
     return None if length is None or "transfer-encoding" in headers else int(length)
-
-
-def _too_large(limits: ImageLimits) -> ImageError:
-    return ImageError(
-        f"more than the {limits.max_bytes:,} bytes that a picture may have; raise "
-        "settings.max_image_bytes if it is one"
-    )
-
-
-def _seconds(retry_after: str) -> float:
-    """Return the seconds that a server asks to wait, in either form of its header."""
-    try:
-        return float(retry_after)
-    except ValueError:
-        pass
-    try:
-        return parsedate_to_datetime(retry_after).timestamp() - time.time()
-    except (TypeError, ValueError, OverflowError):
-        return 0.0
 
 
 def _redirected(url: httpx.URL, location: str) -> httpx.URL:
