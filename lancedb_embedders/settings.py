@@ -28,7 +28,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from lancedb_embedders.errors import ConfigurationError
 
 EngineName = Literal["auto", "torch", "openvino"]
-Precision = Literal["auto", "float32", "bfloat16", "float16"]
+Precision = Literal["auto", "float32", "bfloat16", "float16", "int8"]
 
 ENV_PREFIX = "LANCEDB_EMBEDDERS_"
 
@@ -45,15 +45,25 @@ class Settings(BaseSettings):
         description='Where local models run: "auto", "cpu", "cuda", "cuda:1", "mps".',
     )
     engine: EngineName = Field(
-        default="auto", description="What runs local models; vectors do not depend on it."
+        default="auto",
+        description="What runs local models: auto is OpenVINO on a CPU where it is installed, "
+        "else torch; vectors do not depend on it.",
     )
     precision: Precision = Field(
         default="auto",
-        description="Arithmetic of local models: auto is float32 on a CPU, 16 bits on a GPU.",
+        description="Arithmetic of local models: auto is 16 bits on a GPU and on a CPU that has "
+        "instructions for them, else float32; int8 is for OpenVINO and costs accuracy.",
     )
     batch_tokens: PositiveInt | None = Field(
         default=None,
         description="Tokens, padding included, that go through a local model at once.",
+    )
+    threads: PositiveInt | None = Field(
+        default=None, description="Cores that a local model uses on a CPU; unset: all there are."
+    )
+    preload: bool = Field(
+        default=False,
+        description="Load a local model in the background as soon as its function is created.",
     )
     models: Annotated[tuple[Path, ...], NoDecode] = Field(
         default=(),

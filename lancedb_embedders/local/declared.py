@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,81 @@ class Declared(BaseModel):
     query_prompt: str | None = None
     document_prompt: str | None = None
     truncate_dim: PositiveInt | None = None
+
+
+@dataclass(frozen=True)
+class Module:
+    """One module of sentence-transformers that a model is made of.
+
+    Attributes
+    ----------
+    kind : str
+        Name of its class.
+    path : str
+        Its folder within the model's.
+    config : dict
+        What its ``config.json`` says.
+    """
+
+    kind: str
+    path: str
+    config: Mapping[str, Any]
+
+
+def read_modules(folder: Path) -> list[Module]:
+    """Read what modules the model in `folder` is made of; none where it does not say."""
+    listed = _read(folder / "modules.json", list)
+    return [
+        Module(_kind(module), path, _read(folder / path / "config.json", dict))
+        for module in listed
+        for path in [str(module.get("path", ""))]
+    ]
+
+
+def takes_pictures(folder: Path) -> bool:
+    """Tell whether the model in `folder` has a part for pictures."""
+    config = _read(folder / "config.json", dict)
+    return "vision_config" in config or _towers(folder, config) is not None
+
+
+def pooling_modes(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the modes that the configuration of a pooling names, in old words or in new ones."""
+    modes = config.get("pooling_mode") or [
+        mode for key, mode in _LEGACY_POOLING.items() if config.get(key)
+    ]
+    return (modes,) if isinstance(modes, str) else tuple(modes or ("mean",))
+
+
+@dataclass(frozen=True)
+class TokenRules:
+    """How token ids are laid out for a model.
+
+    Attributes
+    ----------
+    pad : int or str or None
+        Token that fills up shorter texts.
+    left : bool
+        Whether it goes before them.
+    cut_left : bool
+        Whether a text that is too long loses its beginning.
+    """
+
+    pad: int | str | None
+    left: bool
+    cut_left: bool
+
+
+def read_tokens(folder: Path) -> TokenRules:
+    """Read how token ids are laid out for the model in `folder`."""
+    rules = _read(folder / "tokenizer_config.json", dict)
+    token = rules.get("pad_token")
+    name = token.get("content") if isinstance(token, Mapping) else token
+    config = _read(folder / "config.json", dict)
+    return TokenRules(
+        pad=name if name is not None else config.get("pad_token_id"),
+        left=rules.get("padding_side") == "left",
+        cut_left=rules.get("truncation_side") == "left",
+    )
 
 
 def read_declared(folder: Path) -> Declared:
@@ -139,8 +215,7 @@ def pooling_name(modes: str | tuple[str, ...] | list[str]) -> str:
 def _towers(folder: Path, config: Mapping[str, Any]) -> dict[str, int] | None:
     """Return dimensions and context of a model of two towers, for text and for pictures."""
     if not config:  # sentence-transformers once kept CLIP a folder further down
-        for module in _read(folder / "modules.json", list)[:1]:
-            config = _read(folder / str(module.get("path", "")) / "config.json", dict)
+        config = next((module.config for module in read_modules(folder)), {})
     kind, text = config.get("model_type"), config.get("text_config") or {}
     # The last of each is what transformers takes where a saved configuration says nothing.
     if kind == "clip":
@@ -158,7 +233,7 @@ def _kind(module: Mapping[str, Any]) -> str:
 
 
 def _window(folder: Path, limit: int | None) -> int | None:
-    if "StaticEmbedding" in map(_kind, _read(folder / "modules.json", list)):
+    if any(module.kind == "StaticEmbedding" for module in read_modules(folder)):
         return None  # its tokenizer may name a length that it does not keep to
     length = _read(folder / "sentence_bert_config.json", dict).get("max_seq_length")
     if length is None:
@@ -171,14 +246,10 @@ def _window(folder: Path, limit: int | None) -> int | None:
 def _shape(folder: Path) -> tuple[int | None, str | None]:
     dim: int | None = None
     pooling: str | None = None
-    for module in _read(folder / "modules.json", list):
-        kind = _kind(module)
-        config = _read(folder / str(module.get("path", "")) / "config.json", dict)
+    for module in read_modules(folder):
+        kind, config = module.kind, module.config
         if kind == "Pooling":
-            modes = config.get("pooling_mode") or [
-                mode for key, mode in _LEGACY_POOLING.items() if config.get(key)
-            ]
-            pooling = pooling_name(modes or "mean")
+            pooling = pooling_name(pooling_modes(config))
             size = config.get("embedding_dimension") or config.get("word_embedding_dimension")
             dim = size * (pooling.count("+") + 1) if size else None
         elif kind == "Dense":

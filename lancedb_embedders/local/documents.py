@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,8 +12,8 @@ import numpy.typing as npt
 from lancedb_embedders.errors import ConfigurationError
 from lancedb_embedders.inputs.sentences import sentence_starts
 from lancedb_embedders.inputs.windows import Spans, sentence_windows, token_windows
-from lancedb_embedders.local.batches import plan
 from lancedb_embedders.local.model import Encoding, LoadedModel
+from lancedb_embedders.local.pipeline import run
 from lancedb_embedders.local.tokens import Content, Tokenizer
 from lancedb_embedders.output import Float32
 from lancedb_embedders.progress import progress_bar
@@ -149,7 +149,6 @@ def embed_documents(
         For each text, in order.
     """
     tokenizer = tokenizer_of(model)
-    budget = batch_tokens or model.engine.batch_tokens
     prompt = tokenizer.count_prompt(encoding.prompt)
     with progress_bar(None, "windows", progress) as bar:
         for group in _groups(texts):
@@ -161,7 +160,7 @@ def embed_documents(
             if windowing.first:
                 spans = [own[:1] for own in spans]
             bar.total = (bar.total or 0) + sum(map(len, spans))
-            run = _Run(model, tokenizer, encoding, contents, spans, budget, bar)
+            run = _Run(model, tokenizer, encoding, contents, spans, batch_tokens, bar)
             vectors = run.vectors(windowing.context)
             ends = np.cumsum([len(own) for own in spans])
             for content, own, found in zip(contents, spans, np.split(vectors, ends), strict=False):
@@ -183,7 +182,7 @@ class _Run:
     encoding: Encoding
     contents: Sequence[Content]
     spans: Sequence[Spans]
-    budget: int
+    batch_tokens: int | None
     bar: Any
 
     def vectors(self, context: int | None) -> Float32:
@@ -205,13 +204,16 @@ class _Run:
     ) -> None:
         spans = np.concatenate(self.spans)
         lengths = spans[chosen, 1] - spans[chosen, 0] + self._overhead()
-        for batch in plan(lengths, self.budget):
+
+        def embed(batch: npt.NDArray[np.intp]) -> int:
             windows = chosen[batch]
             items = [self._item(owners[i], *spans[i]) for i in windows]
             vectors[windows] = self.model.engine.forward(
                 items, self.encoding.prompt, self.encoding.role
             )
-            self.bar.update(len(windows))
+            return len(windows)
+
+        self._run(lengths, embed)
 
     def _embed_late(
         self,
@@ -222,7 +224,8 @@ class _Run:
     ) -> None:
         runs = [(i, *run) for i in documents for run in _contexts(self.spans[i], context)]
         lengths = np.array([stop - start for _, start, stop, _, _ in runs], dtype=np.int64)
-        for batch in plan(lengths + self._overhead(), self.budget):
+
+        def embed(batch: npt.NDArray[np.intp]) -> int:
             chosen = [runs[position] for position in batch]
             items = [self._item(i, start, stop) for i, start, stop, _, _ in chosen]
             places = [
@@ -232,7 +235,16 @@ class _Run:
             vectors[into] = self.model.engine.forward_spans(
                 items, places, self.encoding.prompt, self.encoding.role
             )
-            self.bar.update(len(into))
+            return len(into)
+
+        self._run(lengths + self._overhead(), embed)
+
+    def _run(
+        self, lengths: npt.NDArray[np.int64], embed: Callable[[npt.NDArray[np.intp]], int]
+    ) -> None:
+        batches = self.model.plan(lengths, self.batch_tokens)
+        for count in run(batches, embed, self.model.engine.workers):
+            self.bar.update(count)
 
     def _item(self, owner: int, start: int, stop: int) -> npt.NDArray[np.int32]:
         return self.tokenizer.wrap(self.contents[owner], start, stop)

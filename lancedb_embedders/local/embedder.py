@@ -21,12 +21,11 @@ from lancedb_embedders.local import probe
 from lancedb_embedders.local.declared import POOLING_MODES, Declared
 from lancedb_embedders.local.defaults import forbid_prompts, known_facts, known_languages
 from lancedb_embedders.local.drift import guard
-from lancedb_embedders.local.engine import EngineOptions
 from lancedb_embedders.local.kept import describe, embed_kept
 from lancedb_embedders.local.locate import explicit_folder
 from lancedb_embedders.local.model import Encoding, LoadedModel
 from lancedb_embedders.local.reports import refuse_cut, report_overflow, report_script
-from lancedb_embedders.local.store import ModelKey, store
+from lancedb_embedders.local.store import model_key, store
 from lancedb_embedders.multivector import MultiVectors
 from lancedb_embedders.settings import EngineName, Precision, settings
 from lancedb_embedders.stored import process_option
@@ -257,21 +256,7 @@ class LocalTextEmbedder(Embedder, registry_name=None):
 
     def _loaded(self, options: dict[str, Any] | None = None) -> LoadedModel:
         options = options or self.process_options()
-        current = settings.current()
-        key = ModelKey(
-            name=self.name,
-            revision=self.revision,
-            folder=options["folder"],
-            models=current.models,
-            pooling=self.pooling,
-            options=EngineOptions(
-                engine=options["engine"],
-                device=options["device"],
-                precision=options["precision"],
-                trust_remote_code=current.trust_remote_code,
-            ),
-        )
-        return store.get(key)
+        return store.get(model_key(self.name, self.revision, self.pooling, options))
 
     def _encoding(self, model: LoadedModel, role: Role) -> Encoding:
         facts = model.engine.facts

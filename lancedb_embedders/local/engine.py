@@ -6,6 +6,7 @@ class like `Engine`, and a line in `load_engine`.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +16,14 @@ import numpy as np
 import numpy.typing as npt
 
 from lancedb_embedders.errors import ConfigurationError
-from lancedb_embedders.extras import require
+from lancedb_embedders.extras import installed, require
 from lancedb_embedders.local.declared import Declared
+from lancedb_embedders.local.device import runs_on_cpu
+from lancedb_embedders.local.heads import UnsupportedModelError
 from lancedb_embedders.local.tokens import Tokenizer, Tokens
 from lancedb_embedders.output import Float32
+
+_logger = logging.getLogger(__name__)
 
 Role = Literal["document", "query"]
 
@@ -31,6 +36,8 @@ class EngineOptions:
     device: str
     precision: str
     trust_remote_code: bool
+    threads: int | None = None
+    cache_dir: Path | None = None
 
 
 class ImageSide(Protocol):
@@ -56,8 +63,12 @@ class Engine(Protocol):
     facts: Declared
     #: Tokens, padding included, that it runs best on at once.
     batch_tokens: int
-    #: What makes the token ids; None where the model tokenizes by itself.
-    tokenizer: Tokenizer | None
+    #: Batches that it runs best on at the same time, each on a thread of its own.
+    workers: int
+
+    @property
+    def tokenizer(self) -> Tokenizer | None:
+        """What makes the token ids; None where the model tokenizes by itself."""
 
     @property
     def images(self) -> ImageSide:
@@ -92,11 +103,32 @@ def load_engine(folder: Path, pooling: str | None, options: EngineOptions) -> En
     ModelLoadError
         The folder is damaged or incomplete.
     """
-    if options.engine == "openvino":
-        require("openvino", 'engine="openvino"')
-        raise ConfigurationError(
-            'engine="openvino" is not part of this version of lancedb-embedders; use "torch"'
-        )
+    if _openvino_is_to_run(options):
+        from lancedb_embedders.local.openvino_engine import OpenVinoEngine
+
+        try:
+            return OpenVinoEngine(folder, pooling, options)
+        except UnsupportedModelError as reason:
+            asked = options.engine == "openvino" or not reason.expected
+            level = logging.WARNING if asked else logging.INFO
+            _logger.log(level, "the model in %s runs on torch: %s", folder, reason)
     from lancedb_embedders.local.torch_engine import TorchEngine
 
     return TorchEngine(folder, pooling, options)
+
+
+def _openvino_is_to_run(options: EngineOptions) -> bool:
+    if options.engine == "openvino":
+        require("openvino", 'engine="openvino"')
+        if options.device not in {"auto", "cpu"}:
+            raise ConfigurationError(
+                f'engine="openvino" runs on the CPU, and device={options.device!r} is asked for; '
+                "leave out one of them"
+            )
+        return True
+    if options.engine != "auto" or not runs_on_cpu(options.device):
+        return False
+    if not installed("openvino"):
+        _logger.debug("torch runs it: OpenVINO is not installed")
+        return False
+    return True

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from lancedb_embedders.local.batches import plan
+from lancedb_embedders.local.batches import plan, share
 from lancedb_embedders.local.engine import Engine, Role
 from lancedb_embedders.local.locate import Location
+from lancedb_embedders.local.pipeline import run
 from lancedb_embedders.local.tokens import Tokens
 from lancedb_embedders.output import Float32
 from lancedb_embedders.progress import progress_bar
@@ -20,6 +21,9 @@ from lancedb_embedders.progress import progress_bar
 # Texts are tokenized and sorted this many at a time: enough for even batches, and memory for
 # token ids stays flat however many rows come.
 _WINDOW = 8192
+
+# Where inputs belong, and what the engine takes of them.
+Batch = tuple[npt.NDArray[np.intp], list[Any]]
 
 
 @dataclass(frozen=True)
@@ -88,19 +92,32 @@ class LoadedModel:
         """
         vectors = np.empty((len(texts), self.engine.facts.dim or 0), dtype=np.float32)
         lengths, lost = np.zeros((2, len(texts)), dtype=np.int64)
-        with progress_bar(len(texts), "texts", progress) as bar:
+
+        def batches() -> Iterator[Batch]:
             for start in range(0, len(texts), _WINDOW):
                 window = texts[start : start + _WINDOW]
                 tokens = self._tokenize(window, encoding)
                 lengths[start : start + len(window)] = tokens.lengths
                 lost[start : start + len(window)] = tokens.lost
-                for batch in plan(tokens.lengths, batch_tokens or self.engine.batch_tokens):
-                    items = [tokens.items[position] for position in batch]
-                    vectors[start + batch] = self.engine.forward(
-                        items, encoding.prompt, encoding.role
-                    )
-                    bar.update(len(batch))
+                for batch in self.plan(tokens.lengths, batch_tokens):
+                    yield start + batch, [tokens.items[position] for position in batch]
+
+        def embed(batch: Batch) -> int:
+            positions, items = batch
+            vectors[positions] = self.engine.forward(items, encoding.prompt, encoding.role)
+            return len(items)
+
+        with progress_bar(len(texts), "texts", progress) as bar:
+            for count in run(batches(), embed, self.engine.workers):
+                bar.update(count)
         return vectors, lengths, lost
+
+    def plan(
+        self, lengths: npt.NDArray[np.int64], batch_tokens: int | None
+    ) -> Iterator[npt.NDArray[np.intp]]:
+        """Group inputs into batches for the engine; see `batches.plan`."""
+        budget = batch_tokens or self.engine.batch_tokens
+        return plan(lengths, share(int(lengths.sum()), budget, self.engine.workers))
 
     def overflows(self, texts: Sequence[str], encoding: Encoding) -> list[int]:
         """Return the positions of texts that are clearly too long, without embedding any.

@@ -6,9 +6,10 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lancedb_embedders.local.engine import EngineOptions, load_engine
 from lancedb_embedders.local.locate import locate
@@ -44,6 +45,28 @@ class ModelKey:
     models: tuple[Path, ...]
     pooling: str | None
     options: EngineOptions
+
+
+def model_key(
+    name: str, revision: str | None, pooling: str | None, options: Mapping[str, Any]
+) -> ModelKey:
+    """Return the key of a model under a function's options of this process."""
+    current = settings.current()
+    return ModelKey(
+        name=name,
+        revision=revision,
+        folder=options["folder"],
+        models=current.models,
+        pooling=pooling,
+        options=EngineOptions(
+            engine=options["engine"],
+            device=options["device"],
+            precision=options["precision"],
+            trust_remote_code=current.trust_remote_code,
+            threads=current.threads,
+            cache_dir=options["cache_dir"],
+        ),
+    )
 
 
 class ModelStore:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice, pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -70,7 +71,7 @@ class Tokenizer:
     Parameters
     ----------
     backend : tokenizers.Tokenizer
-        Copied, so that whoever else holds it cannot change it.
+        Its own from now on: whoever else holds it must not change it. See `copied`.
     special_tokens : bool, default True
         Whether the model wants its start and end tokens around each text.
     left : bool, default False
@@ -78,12 +79,26 @@ class Tokenizer:
     """
 
     def __init__(self, backend: Any, special_tokens: bool = True, left: bool = False) -> None:
-        self._backend = type(backend).from_str(backend.to_str())
+        self._backend = backend
         self._backend.no_padding()
         self._backend.no_truncation()
         self._special_tokens = special_tokens
-        self._left = left
+        self.left = left
         self._prefix, self._suffix = self._special_ids()
+
+    @classmethod
+    def copied(cls, backend: Any, special_tokens: bool = True, left: bool = False) -> Tokenizer:
+        """Make one of a copy of what someone else holds."""
+        return cls(type(backend).from_str(backend.to_str()), special_tokens, left)
+
+    def save(self, file: Path) -> None:
+        """Write it as a ``tokenizer.json``."""
+        self._backend.save(str(file))
+
+    def id_of(self, token: str | None) -> int | None:
+        """Return the id of a token; None if there is no such token."""
+        found: int | None = None if token is None else self._backend.token_to_id(token)
+        return found
 
     def encode(self, texts: Sequence[str], max_length: int | None) -> Tokens:
         """Tokenize `texts`, each to at most `max_length` tokens, special tokens included."""
@@ -149,7 +164,7 @@ class Tokenizer:
     def _cut(self, ids: npt.NDArray[np.int32], max_length: int) -> npt.NDArray[np.int32]:
         prefix, suffix = len(self._prefix), len(self._suffix)
         end = len(ids) - suffix
-        if self._left:
+        if self.left:
             start = end - (max_length - prefix - suffix)
             return np.concatenate([ids[:prefix], ids[start:]])
         return np.concatenate([ids[: max_length - suffix], ids[end:]])

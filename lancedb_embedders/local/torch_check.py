@@ -31,9 +31,9 @@ def check_loaded(model: SentenceTransformer, folder: Path) -> None:
             _check_weights(module, folder)
             backend = getattr(module.tokenizer, "backend_tokenizer", None)
             if isinstance(backend, Backend):
-                _check_vocabulary(Tokenizer(backend), folder)
+                _check_vocabulary(Tokenizer.copied(backend), folder)
         elif isinstance(module, StaticEmbedding):
-            _check_vocabulary(Tokenizer(module.tokenizer, special_tokens=False), folder)
+            _check_vocabulary(Tokenizer.copied(module.tokenizer, special_tokens=False), folder)
             _check_rows(module, folder)
     dense = [module for module in model.modules() if isinstance(module, Dense)]
     if dense:

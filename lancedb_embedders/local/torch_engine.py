@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 # Measured on CPUs: larger batches leave the cache, smaller ones starve the matrix products.
-_BATCH_TOKENS = {"cpu": 2048, "mps": 16_384, "cuda": 65_536}
+_BATCH_TOKENS = {"cpu": 1024, "mps": 16_384, "cuda": 65_536}
 
 
 class TorchEngine:
@@ -53,22 +53,23 @@ class TorchEngine:
     def __init__(self, folder: Path, pooling: str | None, options: EngineOptions) -> None:
         self._device = _device(options.device)
         declared = read_declared(folder)
-        self._model = _load(folder, self._device, _dtype(options.precision, self._device), options)
-        self._model.truncate_dim = None  # cutting is the output's business
+        self.model = _load(folder, self._device, _dtype(options.precision, self._device), options)
+        self.model.truncate_dim = None  # cutting is the output's business
         if pooling is not None:
-            pooling_module.change(self._model, pooling)
-        self._model.eval()
-        self._input = model_input(self._model)
-        self.tokenizer = self._input.tokenizer
-        known = [length for length in (self._input.max_length, declared.limit) if length]
+            pooling_module.change(self.model, pooling)
+        self.model.eval()
+        self.input = model_input(self.model)
+        self.tokenizer = self.input.tokenizer
+        known = [length for length in (self.input.max_length, declared.limit) if length]
         self.facts = declared.model_copy(
             update={
                 "dim": self._try_out(folder),
-                "pooling": pooling_module.current(self._model),
+                "pooling": pooling_module.current(self.model),
                 "max_length": min(known, default=None),
             }
         )
         self.batch_tokens = _BATCH_TOKENS.get(self._device.type, _BATCH_TOKENS["cpu"])
+        self.workers = 1
         self._images: TorchImages | None = None
         self._images_lock = threading.Lock()
 
@@ -78,14 +79,14 @@ class TorchEngine:
         with self._images_lock:
             if self._images is None:
                 self._images = TorchImages(
-                    self._model, self._device, self.facts.dim or 0, self.batch_tokens
+                    self.model, self._device, self.facts.dim or 0, self.batch_tokens
                 )
             return self._images
 
     def _try_out(self, folder: Path) -> int:
         """Embed one word: shows whether the model runs at all, and how wide its vectors are."""
         try:
-            tokens = self.tokenize(["word"], "", "document", self._input.max_length)
+            tokens = self.tokenize(["word"], "", "document", self.input.max_length)
             return int(self.forward(tokens.items, "", "document").shape[1])
         except Exception as error:
             raise ModelLoadError(
@@ -97,11 +98,11 @@ class TorchEngine:
         self, texts: Sequence[str], prompt: str, role: Role, max_length: int | None
     ) -> Tokens:
         """Put `prompt` before each text, tokenize, and cut to `max_length` tokens."""
-        return self._input.tokenize(texts, prompt, role, max_length)
+        return self.input.tokenize(texts, prompt, role, max_length)
 
     def overhead(self, prompt: str) -> int:
         """Return how many tokens `prompt` and the special tokens take."""
-        return self._input.overhead(prompt)
+        return self.input.overhead(prompt)
 
     def forward(self, items: Sequence[Any], prompt: str, role: Role) -> Float32:
         """Run one batch; returns float32, shape ``(len(items), dim)``."""
@@ -109,7 +110,7 @@ class TorchEngine:
 
         with torch.inference_mode():
             features = self._features(items, prompt, role)
-            vectors = self._model(features, task=role)["sentence_embedding"]
+            vectors = self.model(features, task=role)["sentence_embedding"]
             return as_array(vectors)
 
     def forward_spans(
@@ -120,11 +121,11 @@ class TorchEngine:
 
         with torch.inference_mode():
             features = self._features(items, prompt, role)
-            vectors = pooling_module.pool_spans(self._model, features, spans)
+            vectors = pooling_module.pool_spans(self.model, features, spans)
             return as_array(vectors)
 
     def _features(self, items: Sequence[Any], prompt: str, role: Role) -> dict[str, Any]:
-        return on_device(self._input.features(items, prompt, role), self._device)
+        return on_device(self.input.features(items, prompt, role), self._device)
 
 
 def _load(

@@ -76,6 +76,21 @@ class TokenIds:
         return self.tokenizer.overhead(prompt)
 
 
+class PaddedIds(TokenIds):
+    """Token ids below each other, for a transformer that takes no more than them and a mask."""
+
+    def __init__(self, tokenizer: Tokenizer, pad: int, left: bool, max_length: int | None) -> None:
+        super().__init__(tokenizer, self._pad, max_length)
+        self.pad = pad
+        self.left = left
+
+    def _pad(self, items: Sequence[Any]) -> dict[str, Any]:
+        import torch
+
+        ids, mask = padded(items, self.pad, self.left)
+        return {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
+
+
 class RawText:
     """Text for a model that tokenizes and cuts by itself, like a router.
 
@@ -131,7 +146,7 @@ def model_input(model: SentenceTransformer) -> ModelInput:
     first: Any = model[0]
     if type(first) is StaticEmbedding:
         cut = first.tokenizer.truncation or {}
-        words = Tokenizer(first.tokenizer, False, cut.get("direction") == "left")
+        words = Tokenizer.copied(first.tokenizer, False, cut.get("direction") == "left")
         return TokenIds(words, _as_bags, cut.get("max_length"))
     tokenizer = _rust_tokenizer(first)
     if is_dual(first):
@@ -141,7 +156,7 @@ def model_input(model: SentenceTransformer) -> ModelInput:
     own = finite(model.max_seq_length)
     if tokenizer is not None and type(first) is Transformer and _takes_ids(first):
         pad, left = first.tokenizer.pad_token_id or 0, first.tokenizer.padding_side == "left"
-        return TokenIds(tokenizer, lambda items: _padded(items, pad, left), own)
+        return PaddedIds(tokenizer, pad, left, own)
     parts: dict[str, Any] = {"query": first, "document": first}
     if isinstance(first, Router):
         routes: Any = first.sub_modules
@@ -161,7 +176,7 @@ def _rust_tokenizer(module: Any) -> Tokenizer | None:
     backend = getattr(tokenizer, "backend_tokenizer", tokenizer)
     if not isinstance(backend, Backend):
         return None
-    return Tokenizer(backend, left=getattr(tokenizer, "truncation_side", "right") == "left")
+    return Tokenizer.copied(backend, left=getattr(tokenizer, "truncation_side", "right") == "left")
 
 
 def _takes_ids(transformer: Any) -> bool:
@@ -174,13 +189,6 @@ def _takes_ids(transformer: Any) -> bool:
         and transformer.query_expansion is None
         and not transformer.can_flatten_inputs
     )
-
-
-def _padded(items: Sequence[Any], pad: int, left: bool) -> dict[str, Any]:
-    import torch
-
-    ids, mask = padded(items, pad, left)
-    return {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
 
 
 def _as_bags(items: Sequence[Any]) -> dict[str, Any]:

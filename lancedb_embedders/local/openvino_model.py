@@ -1,0 +1,122 @@
+"""A transformer as an OpenVINO graph, with what it takes to feed it: ids in, token vectors out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from lancedb_embedders.local.heads import Mask, UnsupportedModelError
+from lancedb_embedders.local.openvino_runtime import Graph
+from lancedb_embedders.local.tokens import Tokenizer, padded
+from lancedb_embedders.output import Float32
+
+if TYPE_CHECKING:
+    import openvino
+
+Result = TypeVar("Result")
+
+_INPUTS = {"input_ids", "attention_mask", "token_type_ids"}
+_OUTPUTS = ("last_hidden_state", "token_embeddings")
+
+
+@dataclass(frozen=True)
+class OpenVinoModel:
+    """A transformer in OpenVINO's form.
+
+    Attributes
+    ----------
+    model : openvino.Model
+        Token ids to token vectors, of any batch and length.
+    tokenizer : Tokenizer
+        What makes the ids.
+    pad : int
+        Token that fills up shorter texts.
+    left : bool
+        Whether it goes before them.
+    max_length : int or None
+        Tokens it takes.
+    reference : numpy.ndarray or None
+        float32 vector that torch gave for `REFERENCE_TEXT`; None where torch was never asked.
+    """
+
+    model: openvino.Model
+    tokenizer: Tokenizer
+    pad: int
+    left: bool
+    max_length: int | None
+    reference: Float32 | None = None
+
+
+#: Short, for it is embedded each time a model is loaded.
+REFERENCE_TEXT = "A naïve test, no. 7."
+
+
+def tokenizer_from(file: Path, left: bool) -> Tokenizer:
+    """Read a tokenizer from a ``tokenizer.json``."""
+    from tokenizers import Tokenizer as Backend
+
+    return Tokenizer(Backend.from_file(str(file)), left=left)
+
+
+class Runner:
+    """Feeds token ids to a compiled transformer.
+
+    Parameters
+    ----------
+    parts : OpenVinoModel
+        What to run.
+    hint : str
+        Arithmetic, as `openvino_runtime.arithmetic` names it.
+    threads : int, optional
+        Cores to use; None: all.
+
+    Raises
+    ------
+    UnsupportedModelError
+        It takes or gives what is not known here.
+    """
+
+    def __init__(self, parts: OpenVinoModel, hint: str, threads: int | None = None) -> None:
+        self._pad, self._left = parts.pad, parts.left
+        self._inputs = {_name(port, _INPUTS): port for port in parts.model.inputs}
+        self._graph = Graph(parts.model, _output(parts.model), hint, threads)
+        #: How many batches run at once.
+        self.streams = self._graph.streams
+
+    def run(
+        self, items: Sequence[Any], use: Callable[[Float32, Mask], Result], quick: bool = False
+    ) -> Result:
+        """Run one batch and return what `use` makes of token vectors and mask.
+
+        The token vectors are float32, shape ``(batch, length, dim)``, and gone afterwards.
+        """
+        ids, mask = padded(items, self._pad, self._left)
+        values = {
+            "input_ids": ids,
+            "attention_mask": mask,
+            "token_type_ids": np.zeros_like(ids) if "token_type_ids" in self._inputs else ids,
+        }
+        inputs = {
+            name: np.ascontiguousarray(values[name], dtype=port.get_element_type().to_dtype())
+            for name, port in self._inputs.items()
+        }
+        return self._graph.run(inputs, lambda tokens: use(tokens, mask), quick)
+
+
+def _name(port: Any, known: set[str]) -> str:
+    names = known & set(port.get_names())
+    if not names:
+        raise UnsupportedModelError(f"its graph has an input {port.get_names() or 'without name'}")
+    return names.pop()
+
+
+def _output(model: openvino.Model) -> int:
+    ranked = [i for i, port in enumerate(model.outputs) if port.get_partial_shape().rank == 3]
+    named = [i for i in ranked if set(_OUTPUTS) & set(model.outputs[i].get_names())]
+    if not ranked:
+        raise UnsupportedModelError("its graph gives no token vectors")
+    return (named or ranked)[0]
