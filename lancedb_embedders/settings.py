@@ -42,7 +42,8 @@ class Settings(BaseSettings):
 
     device: str = Field(
         default="auto",
-        description='Where local models run: "auto", "cpu", "cuda", "cuda:1", "mps".',
+        description='Where local models run: "auto", "cpu", "cuda", "cuda:1", "mps"; several that '
+        'share the work: "cuda:0,cuda:1", or "cuda:*" for all.',
     )
     engine: EngineName = Field(
         default="auto",

@@ -18,6 +18,20 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 ROOT = Path(__file__).parent.parent
 
 
+#: Code that makes packages as good as not installed in a process.
+HIDE = """
+import sys
+class Hidden:
+    names = set()
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in self.names:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+def hide(names):
+    Hidden.names.update(names)
+    sys.meta_path.insert(0, Hidden())
+"""
+
+
 @pytest.fixture
 def db(tmp_path: Path) -> Any:
     return lancedb.connect(tmp_path / "db")
@@ -57,8 +71,17 @@ KEYS = dict.fromkeys(
 )
 
 
+@pytest.fixture(scope="session")
+def graphs(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """Return a folder of OpenVINO's graphs that all tests of a run share: each is made once."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "graphs"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
 @pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, graphs: Path) -> None:
     for name in list(os.environ):
         if name.startswith("LANCEDB_EMBEDDERS_") and not name.endswith("_DATA"):
             monkeypatch.delenv(name)
@@ -67,6 +90,8 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
     # No test finds the vectors of another.
     monkeypatch.setenv("LANCEDB_EMBEDDERS_CACHE_DIR", str(tmp_path / "vectors"))
+    (tmp_path / "vectors").mkdir()
+    (tmp_path / "vectors" / "openvino").symlink_to(graphs, target_is_directory=True)
 
 
 @pytest.fixture

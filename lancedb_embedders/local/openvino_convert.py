@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from lancedb_embedders.local.engine import EngineOptions, Role
 from lancedb_embedders.local.heads import Head, UnsupportedModelError
-from lancedb_embedders.local.openvino_model import REFERENCE_TEXT, OpenVinoModel, Runner
+from lancedb_embedders.local.openvino_model import REFERENCE_TEXT, OpenVinoModel, Runner, cosines
 from lancedb_embedders.local.openvino_runtime import import_openvino
 from lancedb_embedders.local.probe import PROBE_TEXT
 from lancedb_embedders.output import Float32
@@ -46,7 +45,6 @@ def convert(folder: Path, head: Head, trust_remote_code: bool) -> OpenVinoModel:
         model=_trace(torch_engine.model[0]),
         tokenizer=source.tokenizer,
         pad=source.pad,
-        left=source.left,
         max_length=torch_engine.facts.max_length,
     )
     return _checked(parts, head, torch_engine)
@@ -114,14 +112,4 @@ def _checked(parts: OpenVinoModel, head: Head, torch_engine: Any) -> OpenVinoMod
         raise UnsupportedModelError(
             f"OpenVINO's graph of it gives other vectors (cosine {lowest:.4f})"
         )
-    return OpenVinoModel(
-        parts.model, parts.tokenizer, parts.pad, parts.left, parts.max_length, pairs[-1][1][0]
-    )
-
-
-def cosines(a: Float32, b: Float32) -> Float32:
-    """Return the cosine of each row of `a` with that of `b`; NaN where one is all zeros."""
-    a, b = a.astype(np.float64), b.astype(np.float64)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        found = (a * b).sum(axis=1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
-    return np.asarray(found, dtype=np.float32)
+    return replace(parts, reference=pairs[-1][1][0])

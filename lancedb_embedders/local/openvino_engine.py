@@ -12,10 +12,9 @@ import numpy.typing as npt
 
 from lancedb_embedders.errors import ConfigurationError
 from lancedb_embedders.local.declared import read_declared
-from lancedb_embedders.local.engine import EngineOptions, Role
+from lancedb_embedders.local.engine import ALIKE, COARSE, EngineOptions, Role
 from lancedb_embedders.local.heads import Head, UnsupportedModelError, read_head, span_means
-from lancedb_embedders.local.openvino_convert import cosines
-from lancedb_embedders.local.openvino_model import REFERENCE_TEXT, Runner
+from lancedb_embedders.local.openvino_model import REFERENCE_TEXT, Runner, cosines
 from lancedb_embedders.local.openvino_runtime import arithmetic
 from lancedb_embedders.local.openvino_store import find_model
 from lancedb_embedders.local.tokens import Tokenizer, Tokens
@@ -26,8 +25,6 @@ _logger = logging.getLogger(__name__)
 # Measured on CPUs, by arithmetic: larger batches leave the cache, smaller ones starve the matrix
 # products.
 _BATCH_TOKENS = {"f32": 1024, "bf16": 2048, "f16": 2048}
-#: Cosine to torch's float32 that every precision keeps to.
-_ALIKE = 0.999
 
 
 class OpenVinoEngine:
@@ -56,19 +53,19 @@ class OpenVinoEngine:
         declared = read_declared(folder)
         own = read_head(folder)
         self._head = own.changed(pooling)
-        parts = find_model(folder, own, options.cache_dir, options.trust_remote_code)
+        parts = find_model(folder, own, options)
         self.tokenizer: Tokenizer = parts.tokenizer
         known = [length for length in (parts.max_length, declared.limit) if length]
         hint = arithmetic(options.precision)
         self._runner = Runner(parts, hint, options.threads)
-        if parts.reference is not None and hint != "f32":
-            likeness = self._likeness(own, parts.reference)
-            if not likeness >= _ALIKE:
+        self.likeness = COARSE if options.precision == "int8" else ALIKE
+        if parts.reference is not None:
+            if hint != "f32" and not self._likeness(own, parts.reference) >= self.likeness:
                 _logger.info("%s keeps to float32: %s is too coarse for it", folder.name, hint)
                 hint = "f32"
                 self._runner = Runner(parts, hint, options.threads)
-        if parts.reference is not None and not self._likeness(own, parts.reference) >= _ALIKE:
-            raise UnsupportedModelError("its graph gives other vectors here than torch gave")
+            if not self._likeness(own, parts.reference) >= self.likeness:
+                raise UnsupportedModelError("its graph gives other vectors here than torch gave")
         self.facts = declared.model_copy(
             update={
                 "dim": int(self.forward(self._word(), "", "document").shape[1]),

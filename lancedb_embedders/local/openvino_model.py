@@ -34,9 +34,7 @@ class OpenVinoModel:
     tokenizer : Tokenizer
         What makes the ids.
     pad : int
-        Token that fills up shorter texts.
-    left : bool
-        Whether it goes before them.
+        Token that fills up shorter texts, behind them.
     max_length : int or None
         Tokens it takes.
     reference : numpy.ndarray or None
@@ -46,7 +44,6 @@ class OpenVinoModel:
     model: openvino.Model
     tokenizer: Tokenizer
     pad: int
-    left: bool
     max_length: int | None
     reference: Float32 | None = None
 
@@ -56,7 +53,7 @@ REFERENCE_TEXT = "A naïve test, no. 7."
 
 
 def tokenizer_from(file: Path, left: bool) -> Tokenizer:
-    """Read a tokenizer from a ``tokenizer.json``."""
+    """Read a tokenizer from a ``tokenizer.json``; `left` as in `Tokenizer`."""
     from tokenizers import Tokenizer as Backend
 
     return Tokenizer(Backend.from_file(str(file)), left=left)
@@ -81,7 +78,7 @@ class Runner:
     """
 
     def __init__(self, parts: OpenVinoModel, hint: str, threads: int | None = None) -> None:
-        self._pad, self._left = parts.pad, parts.left
+        self._pad = parts.pad
         self._inputs = {_name(port, _INPUTS): port for port in parts.model.inputs}
         self._graph = Graph(parts.model, _output(parts.model), hint, threads)
         #: How many batches run at once.
@@ -94,7 +91,9 @@ class Runner:
 
         The token vectors are float32, shape ``(batch, length, dim)``, and gone afterwards.
         """
-        ids, mask = padded(items, self._pad, self._left)
+        # Behind the text for all models: padding before it has nothing to attend to where a model
+        # looks back only, and OpenVINO makes NaN of that.
+        ids, mask = padded(items, self._pad, left=False)
         values = {
             "input_ids": ids,
             "attention_mask": mask,
@@ -120,3 +119,11 @@ def _output(model: openvino.Model) -> int:
     if not ranked:
         raise UnsupportedModelError("its graph gives no token vectors")
     return (named or ranked)[0]
+
+
+def cosines(a: Float32, b: Float32) -> Float32:
+    """Return the cosine of each row of `a` with that of `b`; NaN where one is all zeros."""
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found = (a * b).sum(axis=1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
+    return np.asarray(found, dtype=np.float32)

@@ -7,7 +7,8 @@ import os
 import queue
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -37,25 +38,33 @@ _SIXTEEN_BITS = {
     "float16": ("f16", "FP16"),
 }
 _REPORTING = "openvino_telemetry"
-_import_lock = threading.Lock()
+_import_lock = threading.RLock()
+
+
+@contextmanager
+def without_reports() -> Iterator[None]:
+    """Keep what is imported from reporting its use to a server of its makers.
+
+    OpenVINO's converter, which ``import openvino`` loads, forks this process at once to do so.
+    Without the module that reports it works just as well.
+    """
+    with _import_lock:
+        if _REPORTING in sys.modules:  # someone else has imported it, and wants it
+            yield
+            return
+        sys.modules[_REPORTING] = None  # type: ignore[assignment]
+        try:
+            yield
+        finally:
+            del sys.modules[_REPORTING]
 
 
 def import_openvino() -> Any:
-    """Import OpenVINO without its usage reports.
-
-    Its converter, which ``import openvino`` loads, forks this process at once to tell a server
-    of its makers about the import. Without the module that does so it works just as well.
-    """
-    with _import_lock:
-        if "openvino" not in sys.modules and _REPORTING not in sys.modules:
-            sys.modules[_REPORTING] = None  # type: ignore[assignment]
-            try:
-                import openvino
-            finally:
-                del sys.modules[_REPORTING]
+    """Import OpenVINO; see `without_reports`."""
+    with without_reports():
         import openvino
 
-        return openvino
+    return openvino
 
 
 @lru_cache(maxsize=1)

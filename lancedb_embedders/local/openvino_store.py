@@ -15,21 +15,22 @@ import re
 import shutil
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from lancedb_embedders.cache.shared import default_folder
+from lancedb_embedders.local import hub
 from lancedb_embedders.local.declared import read_declared, read_tokens
+from lancedb_embedders.local.engine import EngineOptions
 from lancedb_embedders.local.heads import Head, UnsupportedModelError
 from lancedb_embedders.local.openvino_model import OpenVinoModel, tokenizer_from
-from lancedb_embedders.local.openvino_runtime import core
+from lancedb_embedders.local.openvino_runtime import core, import_openvino
 
 _logger = logging.getLogger(__name__)
 
@@ -38,6 +39,7 @@ _FORMAT = 1
 _MADE_BY = ("openvino", "transformers", "sentence-transformers", "torch", "tokenizers")
 _MODEL, _WEIGHTS, _TOKENIZER, _FACTS = "model.xml", "model.bin", "tokenizer.json", "facts.json"
 _READY_MADE = Path("openvino", "openvino_model.xml")
+_READY_MADE_INT8 = Path("openvino", "openvino_model_qint8_quantized.xml")
 _READY_MADE_ONNX = Path("onnx", "model.onnx")
 # What of a large file goes into the key: training changes weights everywhere.
 _SAMPLES, _SAMPLE_BYTES = 64, 16_384
@@ -53,7 +55,7 @@ class Facts(BaseModel):
     ----------
     files : dict
         CRC-32 of each file.
-    pad, left, cut_left, max_length
+    pad, cut_left, max_length
         How it is fed, as in `OpenVinoModel`; `cut_left`: a text that is too long loses its
         beginning.
     reference : list of float
@@ -66,16 +68,13 @@ class Facts(BaseModel):
 
     files: dict[str, int] = {}
     pad: int = 0
-    left: bool = False
     cut_left: bool = False
     max_length: int | None = None
     reference: list[float] = []
     refused: str | None = None
 
 
-def find_model(
-    folder: Path, head: Head, cache_dir: Path | None, trust_remote_code: bool
-) -> OpenVinoModel:
+def find_model(folder: Path, head: Head, options: EngineOptions) -> OpenVinoModel:
     """Return the graph of the model in `folder`, and make it if there is none.
 
     Parameters
@@ -84,28 +83,45 @@ def find_model(
         The model's folder.
     head : Head
         What stands behind its transformer.
-    cache_dir : pathlib.Path, optional
-        Folder of caches; None: the user's.
-    trust_remote_code : bool
-        Whether code of the model may run while it is converted.
+    options : EngineOptions
+        Cache folder, trust, and whether eight bits are wanted.
 
     Raises
     ------
     UnsupportedModelError
         There is no graph, and none can be made.
+    MissingExtraError
+        Eight bits are wanted, and what makes them is not installed.
     EmbeddingError
         What loading the model with torch raises.
     """
-    kept = (cache_dir or default_folder()) / "openvino" / _key(folder)
-    for find in (
-        partial(_ready_made, folder, _READY_MADE),
-        partial(_kept, kept),
-        partial(_ready_made, folder, _READY_MADE_ONNX),
-    ):
-        found = find()
-        if found is not None:
-            return found
-    return _converted(folder, head, kept, trust_remote_code)
+    key = _key(folder)
+    graphs = (options.cache_dir or default_folder()) / "openvino"
+
+    def make() -> OpenVinoModel:
+        from lancedb_embedders.local.openvino_convert import convert
+
+        if hub.graph_only(folder):
+            raise UnsupportedModelError("its ready-made graph cannot be used")
+        return convert(folder, head, options.trust_remote_code)
+
+    def whole() -> OpenVinoModel:
+        return (
+            _ready_made(folder, _READY_MADE)
+            or _kept(graphs / key)
+            or _ready_made(folder, _READY_MADE_ONNX)
+            or _made(graphs / key, make)
+        )
+
+    def make_small() -> OpenVinoModel:
+        from lancedb_embedders.local.openvino_quantize import quantize
+
+        return quantize(whole(), head)
+
+    if options.precision != "int8":
+        return whole()
+    small = graphs / f"{key}-int8"
+    return _ready_made(folder, _READY_MADE_INT8) or _kept(small) or _made(small, make_small)
 
 
 # -- ready-made ------------------------------------------------------------------------------------
@@ -122,13 +138,13 @@ def _ready_made(folder: Path, file: Path) -> OpenVinoModel | None:
     except Exception as error:  # another graph of it will do
         _logger.warning("%s cannot be read, and is left aside: %s", folder / file, _reason(error))
         return None
-    return OpenVinoModel(model, tokenizer, pad or 0, tokens.left, read_declared(folder).max_length)
+    return OpenVinoModel(model, tokenizer, pad or 0, read_declared(folder).max_length)
 
 
 # -- kept ------------------------------------------------------------------------------------------
 
 
-def _kept(kept: Path) -> OpenVinoModel | None:
+def _kept(kept: Path, level: int = logging.DEBUG) -> OpenVinoModel | None:
     if not kept.is_dir():
         return None
     try:
@@ -142,25 +158,23 @@ def _kept(kept: Path) -> OpenVinoModel | None:
             model=core().read_model(kept / _MODEL),
             tokenizer=tokenizer_from(kept / _TOKENIZER, facts.cut_left),
             pad=facts.pad,
-            left=facts.left,
             max_length=facts.max_length,
-            reference=np.array(facts.reference, dtype=np.float32),
+            reference=np.array(facts.reference, dtype=np.float32) if facts.reference else None,
         )
-    except (OSError, ValueError, ValidationError, RuntimeError) as error:
-        _logger.warning("%s is damaged and made anew: %s", kept, _reason(error))
+    except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
+        _logger.log(level, "%s is damaged and made anew: %s", kept, _reason(error))
         return None
 
 
-def _converted(folder: Path, head: Head, kept: Path, trust_remote_code: bool) -> OpenVinoModel:
-    from lancedb_embedders.local.openvino_convert import convert
-
+def _made(kept: Path, make: Callable[[], OpenVinoModel]) -> OpenVinoModel:
     with _alone(kept) as writable:
-        found = _kept(kept) if writable else None  # another process may have been first
+        # Another process may have been first.
+        found = _kept(kept, logging.WARNING) if writable else None
         if found is not None:
             return found
-        _logger.info("converting the model in %s for OpenVINO; this happens once", folder)
+        _logger.info("making a graph for OpenVINO, to be kept as %s; this happens once", kept)
         try:
-            made = convert(folder, head, trust_remote_code)
+            made = make()
         except UnsupportedModelError as refusal:
             _keep(kept, writable, None, str(refusal))
             raise
@@ -191,18 +205,14 @@ def _keep(kept: Path, writable: bool, made: OpenVinoModel | None, refused: str |
 
 
 def _write(made: OpenVinoModel, place: Path) -> Facts:
-    import openvino
-
-    openvino.save_model(made.model, place / _MODEL, compress_to_fp16=False)
+    import_openvino().save_model(made.model, place / _MODEL, compress_to_fp16=False)
     made.tokenizer.save(place / _TOKENIZER)
-    assert made.reference is not None
     return Facts(
         files={name: _checksum(place / name) for name in (_MODEL, _WEIGHTS, _TOKENIZER)},
         pad=made.pad,
-        left=made.left,
         cut_left=made.tokenizer.left,
         max_length=made.max_length,
-        reference=made.reference.tolist(),
+        reference=[] if made.reference is None else made.reference.tolist(),
     )
 
 
@@ -236,8 +246,7 @@ def _key(folder: Path) -> str:
     for file in sorted({found for pattern in _MODEL_FILES for found in folder.rglob(pattern)}):
         place = file.relative_to(folder)
         if place.parts[0] not in {"onnx", "openvino"} and file.is_file():
-            digest.update(f"{place.as_posix()} {file.stat().st_mtime_ns}".encode())
-            digest.update(_sample(file))
+            digest.update(place.as_posix().encode() + _sample(file))
     name = re.sub(r"[^A-Za-z0-9._-]", "-", folder.name)[:40]
     return f"{name}-{digest.hexdigest()[:24]}"
 
@@ -250,16 +259,18 @@ def _version(package: str) -> str:
 
 
 def _sample(file: Path) -> bytes:
-    """Return the SHA-256 of a small file, or of samples from all over a large one."""
-    size = file.stat().st_size
-    digest = hashlib.sha256(str(size).encode())
+    """Return the SHA-256 of a small file, or of samples from all over a large one and its age."""
+    facts = file.stat()
+    digest = hashlib.sha256(str(facts.st_size).encode())
     with file.open("rb") as stream:
-        if size <= _SAMPLES * _SAMPLE_BYTES:
+        if facts.st_size <= _SAMPLES * _SAMPLE_BYTES:
             digest.update(stream.read())
-        else:
-            for start in np.linspace(0, size - _SAMPLE_BYTES, _SAMPLES).astype(int).tolist():
-                stream.seek(start)
-                digest.update(stream.read(_SAMPLE_BYTES))
+            return digest.digest()
+        digest.update(str(facts.st_mtime_ns).encode())
+        last = facts.st_size - _SAMPLE_BYTES
+        for start in np.linspace(0, last, _SAMPLES).astype(np.int64).tolist():
+            stream.seek(start)
+            digest.update(stream.read(_SAMPLE_BYTES))
     return digest.digest()
 
 

@@ -84,16 +84,26 @@ def pool_spans(
     at = modules.index(found[1])
     for module in modules[:at]:
         features = module(features)
-    rows = zip(features["token_embeddings"], features["attention_mask"], spans, strict=True)
     means = [
-        tokens[mask.bool()][start:stop].mean(dim=0)
-        for tokens, mask, own in rows
+        tokens[start:stop].mean(dim=0)
+        for tokens, own in zip(_rows(features), spans, strict=True)
         for start, stop in own.tolist()
     ]
     pooled = {"sentence_embedding": torch.stack(means)}
     for module in modules[at + 1 :]:
         pooled = module(pooled)
     return pooled["sentence_embedding"]
+
+
+def _rows(features: dict[str, Any]) -> Sequence[torch.Tensor]:
+    """Return the token vectors of each input, without those of padding."""
+    tokens: Any = features["token_embeddings"]
+    if "cu_seq_lens_q" in features:
+        return list(tokens[0].split(features["cu_seq_lens_q"].diff().tolist()))
+    if "attention_mask" in features:
+        masks = features["attention_mask"].bool()
+        return [row[mask] for row, mask in zip(tokens, masks, strict=True)]
+    return list(tokens)
 
 
 def _find(model: SentenceTransformer) -> tuple[str, Pooling] | None:

@@ -7,11 +7,16 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lancedb_embedders.local.engine import EngineOptions, load_engine
+from lancedb_embedders.local.engine import (
+    EngineOptions,
+    WeightsWantedError,
+    load_engine,
+    openvino_is_to_run,
+)
 from lancedb_embedders.local.locate import locate
 from lancedb_embedders.local.model import LoadedModel
 from lancedb_embedders.settings import settings
@@ -110,6 +115,25 @@ class ModelStore:
                     self._models.popitem(last=False)
             return model
 
+    def preload(self, key: ModelKey) -> None:
+        """Load a model in the background, unless it is there or on its way.
+
+        What fails is said by whoever needs the model, who tries again.
+        """
+        with self._lock:
+            if key in self._models or key in self._loading:
+                return
+            self._loading[key] = threading.Lock()
+
+        def load() -> None:
+            try:
+                self.get(key)
+            except Exception as error:
+                _logger.debug("%s could not be loaded ahead of time: %s", key.name, error)
+
+        # A program that ends before it has used the model does not wait for it.
+        threading.Thread(target=load, name="preload", daemon=True).start()
+
     def clear(self) -> None:
         """Let go of all models."""
         with self._lock:
@@ -121,8 +145,8 @@ class ModelStore:
 
 def _load(key: ModelKey) -> LoadedModel:
     start = time.perf_counter()
-    location = locate(key.name, key.revision, key.folder, key.models)
-    model = LoadedModel(location, load_engine(location.folder, key.pooling, key.options))
+    model = _loaded(key, key.options)
+    location = model.location
     _logger.info(
         "loaded %s from %s (%s) in %.1f s",
         key.name,
@@ -131,6 +155,16 @@ def _load(key: ModelKey) -> LoadedModel:
         time.perf_counter() - start,
     )
     return model
+
+
+def _loaded(key: ModelKey, options: EngineOptions) -> LoadedModel:
+    openvino = openvino_is_to_run(options)
+    location = locate(key.name, key.revision, key.folder, key.models, graph=openvino)
+    try:
+        engine = load_engine(location.folder, key.pooling, options, openvino)
+        return LoadedModel(location, engine)
+    except WeightsWantedError:  # a graph was downloaded in place of them, and is of no use
+        return _loaded(key, replace(options, engine="torch"))
 
 
 store = ModelStore(_load)

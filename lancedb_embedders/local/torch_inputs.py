@@ -1,4 +1,4 @@
-"""What goes into a torch model: token ids, padded or in bags, or text as it is."""
+"""What goes into a torch model: token ids, padded, end to end or in bags, or text as it is."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from lancedb_embedders.errors import ConfigurationError
 from lancedb_embedders.local.engine import Role
 from lancedb_embedders.local.tokens import Tokenizer, Tokens, finite, padded
+from lancedb_embedders.local.torch_attention import masks_itself
 from lancedb_embedders.local.torch_dual import DualCollate, PythonTokens, dual_length, is_dual
 
 if TYPE_CHECKING:
@@ -77,18 +79,73 @@ class TokenIds:
 
 
 class PaddedIds(TokenIds):
-    """Token ids below each other, for a transformer that takes no more than them and a mask."""
+    """Token ids below each other, for a transformer that takes no more than them and a mask.
 
-    def __init__(self, tokenizer: Tokenizer, pad: int, left: bool, max_length: int | None) -> None:
+    Parameters
+    ----------
+    tokenizer : Tokenizer
+        What makes the ids.
+    pad : int
+        Token that fills up what is shorter.
+    left : bool
+        Whether it goes before the ids.
+    max_length : int or None
+        Tokens that the model cuts at by itself.
+    always_mask : bool
+        Whether the model wants a mask even where nothing is padded.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        pad: int,
+        left: bool,
+        max_length: int | None,
+        always_mask: bool = True,
+    ) -> None:
         super().__init__(tokenizer, self._pad, max_length)
         self.pad = pad
         self.left = left
+        self._always_mask = always_mask
 
     def _pad(self, items: Sequence[Any]) -> dict[str, Any]:
         import torch
 
         ids, mask = padded(items, self.pad, self.left)
-        return {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
+        features = {"input_ids": torch.from_numpy(ids)}
+        if self._always_mask or not mask.all():
+            features["attention_mask"] = torch.from_numpy(mask)
+        return features
+
+
+class FlatIds(PaddedIds):
+    """Token ids end to end, for flash attention, which is told where each text ends.
+
+    Parameters
+    ----------
+    tokenizer, pad, left, max_length
+        As of `PaddedIds`.
+    first_position : int
+        Position of the first token of a text; some models count from behind their padding token.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        pad: int,
+        left: bool,
+        max_length: int | None,
+        first_position: int,
+    ) -> None:
+        super().__init__(tokenizer, pad, left, max_length)
+        self._first_position = first_position
+        self._collate = self._lay
+
+    def _lay(self, items: Sequence[Any]) -> dict[str, Any]:
+        lengths = np.array([len(item) for item in items], dtype=np.int64)
+        if not lengths.all():  # a text without tokens has no place among others
+            return self._pad(items)
+        return flat(items, lengths, self._first_position)
 
 
 class RawText:
@@ -156,7 +213,9 @@ def model_input(model: SentenceTransformer) -> ModelInput:
     own = finite(model.max_seq_length)
     if tokenizer is not None and type(first) is Transformer and _takes_ids(first):
         pad, left = first.tokenizer.pad_token_id or 0, first.tokenizer.padding_side == "left"
-        return PaddedIds(tokenizer, pad, left, own)
+        if first.can_flatten_inputs:
+            return FlatIds(tokenizer, pad, left, own, first._flatten_position_offset)
+        return PaddedIds(tokenizer, pad, left, own, always_mask=not masks_itself(first))
     parts: dict[str, Any] = {"query": first, "document": first}
     if isinstance(first, Router):
         routes: Any = first.sub_modules
@@ -187,8 +246,38 @@ def _takes_ids(transformer: Any) -> bool:
         and transformer.query_length is None
         and transformer.document_length is None
         and transformer.query_expansion is None
-        and not transformer.can_flatten_inputs
     )
+
+
+def flat(
+    items: Sequence[Any], lengths: npt.NDArray[np.int64], first_position: int
+) -> dict[str, Any]:
+    """Lay token ids end to end, and say where each text begins and ends.
+
+    Parameters
+    ----------
+    items : sequence of array
+        Token ids of each input, none of them empty.
+    lengths : numpy.ndarray
+        How many those are.
+    first_position : int
+        Position of the first token of each.
+    """
+    import torch
+
+    borders = np.concatenate([[0], lengths.cumsum()])
+    positions = np.arange(borders[-1]) - np.repeat(borders[:-1], lengths) + first_position
+    ends = torch.from_numpy(borders.astype(np.int32))
+    owners = np.repeat(np.arange(len(items), dtype=np.int32), lengths)
+    return {
+        "input_ids": torch.from_numpy(np.concatenate(items).astype(np.int64))[None],
+        "position_ids": torch.from_numpy(positions)[None],
+        "seq_idx": torch.from_numpy(owners)[None],
+        "cu_seq_lens_q": ends,
+        "cu_seq_lens_k": ends,
+        "max_length_q": int(lengths.max()),
+        "max_length_k": int(lengths.max()),
+    }
 
 
 def _as_bags(items: Sequence[Any]) -> dict[str, Any]:

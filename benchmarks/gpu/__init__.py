@@ -1,0 +1,1 @@
+"""Embedding on a CUDA device: this package against sentence-transformers."""
