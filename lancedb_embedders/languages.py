@@ -78,6 +78,9 @@ def scripts(known: Iterable[str]) -> tuple[str, ...]:
     >>> scripts(["en", "de", "ja"])
     ('Hani', 'Hira', 'Kana', 'Latn')
     """
+    known = set(known)
+    if known == {"en"}:  # for the first query of a process langcodes' data take long to load
+        return ("Latn",)
     import langcodes
 
     found = {langcodes.Language.get(code).maximize().script for code in known}

@@ -29,6 +29,12 @@ def cached(repository: str, revision: str | None, graph: bool) -> Path | None:
     graph : bool
         Whether a graph for OpenVINO will do in place of weights.
     """
+    from huggingface_hub import constants
+
+    copies = f"models--{repository.replace('/', '--')}"
+    if not (Path(cache_dir() or constants.HF_HUB_CACHE) / copies).is_dir():
+        return None  # the rest of huggingface_hub takes a third of a second to import
+
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError
 

@@ -10,8 +10,10 @@ from typing import Any
 
 from lancedb_embedders.local.engine import EngineOptions, Role
 from lancedb_embedders.local.heads import Head, UnsupportedModelError
+from lancedb_embedders.local.openvino_files import reason
 from lancedb_embedders.local.openvino_model import REFERENCE_TEXT, OpenVinoModel, Runner, cosines
 from lancedb_embedders.local.openvino_runtime import import_openvino
+from lancedb_embedders.local.openvino_source import Source
 from lancedb_embedders.local.probe import PROBE_TEXT
 from lancedb_embedders.output import Float32
 
@@ -42,7 +44,7 @@ def convert(folder: Path, head: Head, trust_remote_code: bool) -> OpenVinoModel:
     if not isinstance(source, PaddedIds):
         raise UnsupportedModelError("it does not take padded token ids")
     parts = OpenVinoModel(
-        model=_trace(torch_engine.model[0]),
+        source=Source.of(_trace(torch_engine.model[0])),
         tokenizer=source.tokenizer,
         pad=source.pad,
         max_length=torch_engine.facts.max_length,
@@ -80,10 +82,7 @@ def _trace(transformer: Any) -> Any:
     except MemoryError:
         raise
     except Exception as error:
-        first = (str(error).strip().splitlines() or [""])[0]
-        raise UnsupportedModelError(
-            f"OpenVINO cannot convert it ({type(error).__name__}: {first})"
-        ) from None
+        raise UnsupportedModelError(f"OpenVINO cannot convert it ({reason(error)})") from None
     for port, name in zip(model.inputs, example, strict=True):
         port.get_tensor().set_names({name})
     model.outputs[0].get_tensor().set_names({"last_hidden_state"})
@@ -104,10 +103,7 @@ def _checked(parts: OpenVinoModel, head: Head, torch_engine: Any) -> OpenVinoMod
         pairs = [pair(texts, role) for texts in (_TEXTS, _TEXTS[:1]) for role in roles]
         lowest = min(float(cosines(*both).min()) for both in pairs)
     except Exception as error:
-        first = (str(error).strip().splitlines() or [""])[0]
-        raise UnsupportedModelError(
-            f"its graph does not run ({type(error).__name__}: {first})"
-        ) from None
+        raise UnsupportedModelError(f"its graph does not run ({reason(error)})") from None
     if not lowest >= _ALIKE:  # a NaN is no likeness either
         raise UnsupportedModelError(
             f"OpenVINO's graph of it gives other vectors (cosine {lowest:.4f})"

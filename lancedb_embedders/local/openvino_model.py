@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
 from lancedb_embedders.local.heads import Mask, UnsupportedModelError
-from lancedb_embedders.local.openvino_runtime import Graph
+from lancedb_embedders.local.openvino_graph import Graph
+from lancedb_embedders.local.openvino_source import Source
 from lancedb_embedders.local.tokens import Tokenizer, padded
 from lancedb_embedders.output import Float32
-
-if TYPE_CHECKING:
-    import openvino
 
 Result = TypeVar("Result")
 
@@ -29,7 +27,7 @@ class OpenVinoModel:
 
     Attributes
     ----------
-    model : openvino.Model
+    source : Source
         Token ids to token vectors, of any batch and length.
     tokenizer : Tokenizer
         What makes the ids.
@@ -41,7 +39,7 @@ class OpenVinoModel:
         float32 vector that torch gave for `REFERENCE_TEXT`; None where torch was never asked.
     """
 
-    model: openvino.Model
+    source: Source
     tokenizer: Tokenizer
     pad: int
     max_length: int | None
@@ -79,8 +77,10 @@ class Runner:
 
     def __init__(self, parts: OpenVinoModel, hint: str, threads: int | None = None) -> None:
         self._pad = parts.pad
-        self._inputs = {_name(port, _INPUTS): port for port in parts.model.inputs}
-        self._graph = Graph(parts.model, _output(parts.model), hint, threads)
+        self._graph = Graph(parts.source, hint, threads)
+        inputs, outputs = self._graph.ports
+        self._inputs = {_name(port, _INPUTS): port for port in inputs}
+        self._output = _output(outputs)
         #: How many batches run at once.
         self.streams = self._graph.streams
 
@@ -103,7 +103,7 @@ class Runner:
             name: np.ascontiguousarray(values[name], dtype=port.get_element_type().to_dtype())
             for name, port in self._inputs.items()
         }
-        return self._graph.run(inputs, lambda tokens: use(tokens, mask), quick)
+        return self._graph.run(inputs, self._output, lambda tokens: use(tokens, mask), quick)
 
 
 def _name(port: Any, known: set[str]) -> str:
@@ -113,9 +113,9 @@ def _name(port: Any, known: set[str]) -> str:
     return names.pop()
 
 
-def _output(model: openvino.Model) -> int:
-    ranked = [i for i, port in enumerate(model.outputs) if port.get_partial_shape().rank == 3]
-    named = [i for i in ranked if set(_OUTPUTS) & set(model.outputs[i].get_names())]
+def _output(ports: Sequence[Any]) -> int:
+    ranked = [i for i, port in enumerate(ports) if port.get_partial_shape().rank == 3]
+    named = [i for i in ranked if set(_OUTPUTS) & set(ports[i].get_names())]
     if not ranked:
         raise UnsupportedModelError("its graph gives no token vectors")
     return (named or ranked)[0]

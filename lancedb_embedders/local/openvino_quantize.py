@@ -17,6 +17,7 @@ from lancedb_embedders.local.engine import COARSE
 from lancedb_embedders.local.heads import Head, UnsupportedModelError
 from lancedb_embedders.local.openvino_model import REFERENCE_TEXT, OpenVinoModel, Runner, cosines
 from lancedb_embedders.local.openvino_runtime import without_reports
+from lancedb_embedders.local.openvino_source import Source
 from lancedb_embedders.local.tokens import padded
 
 _PARAGRAPHS = 96
@@ -59,18 +60,18 @@ def quantize(parts: OpenVinoModel, head: Head) -> OpenVinoModel:
         import nncf
     logging.getLogger("nncf").setLevel(logging.ERROR)
 
-    names = [next(iter(port.get_names())) for port in parts.model.inputs]
+    names = [next(iter(port.get_names())) for port in parts.source.model.inputs]
     limit = min(_LONGEST, parts.max_length or _LONGEST)
     items = parts.tokenizer.encode(list(_texts()), limit).items
     samples = [_sample(parts, names, ids) for ids in items]
     with redirect_stdout(sys.stderr):  # where its progress bars do not mix with a program's output
         made = nncf.quantize(
-            parts.model,
+            parts.source.model,
             nncf.Dataset(samples),
             model_type=nncf.ModelType.TRANSFORMER,
             subset_size=len(samples),
         )
-    quantized = replace(parts, model=made)
+    quantized = replace(parts, source=Source.of(made))
     if parts.reference is not None:
         word = parts.tokenizer.encode([REFERENCE_TEXT], None).items
         found = Runner(quantized, "f32").run(word, lambda t, mask: head.vectors(t, mask, 0))

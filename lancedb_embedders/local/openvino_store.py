@@ -7,17 +7,12 @@ so that nobody reads half of it.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import os
-import re
 import shutil
-import tempfile
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,23 +24,29 @@ from lancedb_embedders.local import hub
 from lancedb_embedders.local.declared import read_declared, read_tokens
 from lancedb_embedders.local.engine import EngineOptions
 from lancedb_embedders.local.heads import Head, UnsupportedModelError
+from lancedb_embedders.local.openvino_files import (
+    checksum,
+    key_of,
+    model_files,
+    read_checked,
+    reason,
+    write_checked,
+)
 from lancedb_embedders.local.openvino_model import OpenVinoModel, tokenizer_from
 from lancedb_embedders.local.openvino_runtime import core, import_openvino
+from lancedb_embedders.local.openvino_source import Source
 
 _logger = logging.getLogger(__name__)
 
-#: Changes when graphs are made or kept in another way.
-_FORMAT = 1
-_MADE_BY = ("openvino", "transformers", "sentence-transformers", "torch", "tokenizers")
 _MODEL, _WEIGHTS, _TOKENIZER, _FACTS = "model.xml", "model.bin", "tokenizer.json", "facts.json"
 _READY_MADE = Path("openvino", "openvino_model.xml")
 _READY_MADE_INT8 = Path("openvino", "openvino_model_qint8_quantized.xml")
 _READY_MADE_ONNX = Path("onnx", "model.onnx")
-# What of a large file goes into the key: training changes weights everywhere.
-_SAMPLES, _SAMPLE_BYTES = 64, 16_384
-_MODEL_FILES = ("*.json", "*.txt", "*.model", "*.safetensors", "*.bin", "*.py")
 # Converting takes seconds to minutes; who waits longer than this converts for itself.
 _PATIENCE = 1800.0
+
+
+_DAMAGE = (OSError, ValueError, TypeError, KeyError, RuntimeError, UnsupportedModelError)
 
 
 class Facts(BaseModel):
@@ -95,7 +96,7 @@ def find_model(folder: Path, head: Head, options: EngineOptions) -> OpenVinoMode
     EmbeddingError
         What loading the model with torch raises.
     """
-    key = _key(folder)
+    key = key_of(folder, model_files(folder))
     graphs = (options.cache_dir or default_folder()) / "openvino"
 
     def make() -> OpenVinoModel:
@@ -105,11 +106,14 @@ def find_model(folder: Path, head: Head, options: EngineOptions) -> OpenVinoMode
             raise UnsupportedModelError("its ready-made graph cannot be used")
         return convert(folder, head, options.trust_remote_code)
 
+    def ready_made(place: Path) -> OpenVinoModel | None:
+        return _ready_made(folder, folder / place, graphs)
+
     def whole() -> OpenVinoModel:
         return (
-            _ready_made(folder, _READY_MADE)
+            ready_made(_READY_MADE)
             or _kept(graphs / key)
-            or _ready_made(folder, _READY_MADE_ONNX)
+            or ready_made(_READY_MADE_ONNX)
             or _made(graphs / key, make)
         )
 
@@ -121,24 +125,30 @@ def find_model(folder: Path, head: Head, options: EngineOptions) -> OpenVinoMode
     if options.precision != "int8":
         return whole()
     small = graphs / f"{key}-int8"
-    return _ready_made(folder, _READY_MADE_INT8) or _kept(small) or _made(small, make_small)
+    return ready_made(_READY_MADE_INT8) or _kept(small) or _made(small, make_small)
 
 
 # -- ready-made ------------------------------------------------------------------------------------
 
 
-def _ready_made(folder: Path, file: Path) -> OpenVinoModel | None:
-    if not (folder / file).is_file() or not (folder / _TOKENIZER).is_file():
+def _ready_made(folder: Path, file: Path, graphs: Path) -> OpenVinoModel | None:
+    if not file.is_file() or not (folder / _TOKENIZER).is_file():
         return None
+    parts = [part for part in (file, file.with_suffix(".bin")) if part.is_file()]
     try:
         tokens = read_tokens(folder)
         tokenizer = tokenizer_from(folder / _TOKENIZER, tokens.cut_left)
         pad = tokens.pad if isinstance(tokens.pad, int) else tokenizer.id_of(tokens.pad)
-        model = core().read_model(folder / file)
+        source = Source(
+            partial(core().read_model, file),
+            size=sum(part.stat().st_size for part in parts),
+            folder=graphs / key_of(folder, parts),
+        )
+        source.check()
     except Exception as error:  # another graph of it will do
-        _logger.warning("%s cannot be read, and is left aside: %s", folder / file, _reason(error))
+        _logger.warning("%s cannot be read, and is left aside: %s", file, reason(error))
         return None
-    return OpenVinoModel(model, tokenizer, pad or 0, read_declared(folder).max_length)
+    return OpenVinoModel(source, tokenizer, pad or 0, read_declared(folder).max_length)
 
 
 # -- kept ------------------------------------------------------------------------------------------
@@ -148,22 +158,39 @@ def _kept(kept: Path, level: int = logging.DEBUG) -> OpenVinoModel | None:
     if not kept.is_dir():
         return None
     try:
-        facts = Facts.model_validate(_read_checked(kept / _FACTS))
-        for name, checksum in facts.files.items():
-            if _checksum(kept / name) != checksum:
-                raise ValueError(f"{name} is not as it was written")
-        if facts.refused is not None:
-            raise UnsupportedModelError(facts.refused)
-        return OpenVinoModel(
-            model=core().read_model(kept / _MODEL),
-            tokenizer=tokenizer_from(kept / _TOKENIZER, facts.cut_left),
-            pad=facts.pad,
-            max_length=facts.max_length,
-            reference=np.array(facts.reference, dtype=np.float32) if facts.reference else None,
-        )
-    except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
-        _logger.log(level, "%s is damaged and made anew: %s", kept, _reason(error))
+        facts = Facts.model_validate(read_checked(kept / _FACTS))
+        found = None if facts.refused is not None else _opened(kept, facts)
+    except _DAMAGE as error:
+        _logger.log(level, "%s is damaged and made anew: %s", kept, reason(error))
         return None
+    if facts.refused is not None:
+        raise UnsupportedModelError(facts.refused)
+    return found
+
+
+def _opened(kept: Path, facts: Facts) -> OpenVinoModel:
+    _compare(kept, facts, _TOKENIZER)
+    weights = (kept / _WEIGHTS).stat().st_size
+    source = Source(partial(_read_kept, kept, facts), weights, folder=kept)
+    source.check()
+    return OpenVinoModel(
+        source=source,
+        tokenizer=tokenizer_from(kept / _TOKENIZER, facts.cut_left),
+        pad=facts.pad,
+        max_length=facts.max_length,
+        reference=np.array(facts.reference, dtype=np.float32) if facts.reference else None,
+    )
+
+
+def _read_kept(kept: Path, facts: Facts) -> Any:
+    for name in (_MODEL, _WEIGHTS):
+        _compare(kept, facts, name)
+    return core().read_model(kept / _MODEL)
+
+
+def _compare(kept: Path, facts: Facts, name: str) -> None:
+    if checksum(kept / name) != facts.files[name]:
+        raise ValueError(f"{name} is not as it was written")
 
 
 def _made(kept: Path, make: Callable[[], OpenVinoModel]) -> OpenVinoModel:
@@ -179,17 +206,19 @@ def _made(kept: Path, make: Callable[[], OpenVinoModel]) -> OpenVinoModel:
             _keep(kept, writable, None, str(refusal))
             raise
         _keep(kept, writable, made, None)
-        return made
+        return (_kept(kept) if writable else None) or made
 
 
 def _keep(kept: Path, writable: bool, made: OpenVinoModel | None, refused: str | None) -> None:
     if not writable:
         return
     try:
-        place = Path(tempfile.mkdtemp(prefix=".", dir=kept.parent))
+        place = kept.parent / f".{kept.name}.new"  # the lock is held: no one else writes there
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir()
         try:
             facts = Facts(refused=refused) if made is None else _write(made, place)
-            _write_checked(place / _FACTS, facts.model_dump())
+            write_checked(place / _FACTS, facts.model_dump())
             if kept.exists():  # damaged, or it would have been taken
                 kept.rename(place / "old")
             os.replace(place, kept)  # noqa: PTH105, Path.replace is the same
@@ -200,15 +229,15 @@ def _keep(kept: Path, writable: bool, made: OpenVinoModel | None, refused: str |
         _logger.warning(
             "the graph cannot be kept in %s, so each process makes it anew: %s",
             kept.parent,
-            _reason(error),
+            reason(error),
         )
 
 
 def _write(made: OpenVinoModel, place: Path) -> Facts:
-    import_openvino().save_model(made.model, place / _MODEL, compress_to_fp16=False)
+    import_openvino().save_model(made.source.model, place / _MODEL, compress_to_fp16=False)
     made.tokenizer.save(place / _TOKENIZER)
     return Facts(
-        files={name: _checksum(place / name) for name in (_MODEL, _WEIGHTS, _TOKENIZER)},
+        files={name: checksum(place / name) for name in (_MODEL, _WEIGHTS, _TOKENIZER)},
         pad=made.pad,
         cut_left=made.tokenizer.left,
         max_length=made.max_length,
@@ -223,77 +252,17 @@ def _alone(kept: Path) -> Iterator[bool]:
 
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(kept.parent / f".{kept.name}.lock", timeout=_PATIENCE)
-        lock.acquire()
+        lock = FileLock(kept.parent / f".{kept.name}.lock")
+        lock.acquire(timeout=_PATIENCE)
     except (OSError, Timeout) as error:
         _logger.warning(
             "the graph cannot be kept in %s, so each process makes it anew: %s",
             kept.parent,
-            _reason(error),
+            reason(error),
         )
         yield False
         return
-    with lock:
-        lock.release()  # `with` has acquired it once more
-        yield True
-
-
-# -- keys and checksums ----------------------------------------------------------------------------
-
-
-def _key(folder: Path) -> str:
-    digest = hashlib.sha256(json.dumps([_FORMAT, *map(_version, _MADE_BY)]).encode())
-    for file in sorted({found for pattern in _MODEL_FILES for found in folder.rglob(pattern)}):
-        place = file.relative_to(folder)
-        if place.parts[0] not in {"onnx", "openvino"} and file.is_file():
-            digest.update(place.as_posix().encode() + _sample(file))
-    name = re.sub(r"[^A-Za-z0-9._-]", "-", folder.name)[:40]
-    return f"{name}-{digest.hexdigest()[:24]}"
-
-
-def _version(package: str) -> str:
     try:
-        return version(package)
-    except PackageNotFoundError:
-        return ""
-
-
-def _sample(file: Path) -> bytes:
-    """Return the SHA-256 of a small file, or of samples from all over a large one and its age."""
-    facts = file.stat()
-    digest = hashlib.sha256(str(facts.st_size).encode())
-    with file.open("rb") as stream:
-        if facts.st_size <= _SAMPLES * _SAMPLE_BYTES:
-            digest.update(stream.read())
-            return digest.digest()
-        digest.update(str(facts.st_mtime_ns).encode())
-        last = facts.st_size - _SAMPLE_BYTES
-        for start in np.linspace(0, last, _SAMPLES).astype(np.int64).tolist():
-            stream.seek(start)
-            digest.update(stream.read(_SAMPLE_BYTES))
-    return digest.digest()
-
-
-def _checksum(file: Path) -> int:
-    checksum = 0
-    with file.open("rb") as stream:
-        while block := stream.read(2**22):
-            checksum = zlib.crc32(block, checksum)
-    return checksum
-
-
-def _read_checked(file: Path) -> Any:
-    content = json.loads(file.read_text(encoding="utf-8"))
-    if zlib.crc32(json.dumps(content["facts"]).encode()) != content["crc"]:
-        raise ValueError(f"{file.name} is not as it was written")
-    return content["facts"]
-
-
-def _write_checked(file: Path, facts: dict[str, Any]) -> None:
-    crc = zlib.crc32(json.dumps(facts).encode())
-    file.write_text(json.dumps({"facts": facts, "crc": crc}), encoding="utf-8")
-
-
-def _reason(error: BaseException) -> str:
-    first = (str(error).strip().splitlines() or [""])[0]
-    return f"{type(error).__name__}: {first}"
+        yield True
+    finally:
+        lock.release()
