@@ -10,6 +10,7 @@ from typing import Any
 import lancedb
 import pytest
 
+from lancedb_embedders import process
 from tests.providers import ProviderServer
 
 # No test may reach a hub by accident; those that talk to one start it themselves.
@@ -81,17 +82,20 @@ def graphs(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, graphs: Path) -> None:
+def _clean_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory, graphs: Path
+) -> None:
     for name in list(os.environ):
         if name.startswith("LANCEDB_EMBEDDERS_") and not name.endswith("_DATA"):
             monkeypatch.delenv(name)
     for name, key in KEYS.items():
         monkeypatch.setenv(name, key)
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
-    # No test finds the vectors of another.
-    monkeypatch.setenv("LANCEDB_EMBEDDERS_CACHE_DIR", str(tmp_path / "vectors"))
-    (tmp_path / "vectors").mkdir()
-    (tmp_path / "vectors" / "openvino").symlink_to(graphs, target_is_directory=True)
+    # No test finds the vectors of another, or what another asked of a function.
+    cache = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("LANCEDB_EMBEDDERS_CACHE_DIR", str(cache))
+    (cache / "openvino").symlink_to(graphs, target_is_directory=True)
+    monkeypatch.setattr(process, "_remembered", {})
 
 
 @pytest.fixture

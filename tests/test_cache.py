@@ -70,9 +70,10 @@ def test_the_file_holds_little_endian_floats_under_hashes(cache: VectorCache) ->
     assert b"secret" not in cache.path.read_bytes()
 
 
-def test_nothing_is_pickled() -> None:
+def test_nothing_is_pickled_but_between_own_processes() -> None:
     folder = Path(lancedb_embedders.__file__).parent
-    assert [file for file in folder.rglob("*.py") if "import pickle" in file.read_text()] == []
+    found = [file.name for file in folder.rglob("*.py") if "import pickle" in file.read_text()]
+    assert sorted(found) == ["worker.py", "worker_messages.py"]
 
 
 def test_duplicates_and_unknown_texts(cache: VectorCache) -> None:

@@ -67,7 +67,7 @@ def test_an_empty_account_is_one_whatever_the_headers_say() -> None:
     ],
 )
 def test_how_long_to_wait(headers: dict[str, str], body: Any, seconds: float | None) -> None:
-    expected = None if seconds is None else pytest.approx(seconds, abs=1000 if seconds > 50 else 0)
+    expected = None if seconds is None else pytest.approx(seconds, abs=3000 if seconds > 50 else 0)
     assert retry_after(headers, body) == expected
 
 

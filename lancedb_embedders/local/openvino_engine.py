@@ -79,7 +79,7 @@ class OpenVinoEngine:
     @property
     def images(self) -> NoReturn:
         """Pictures are for the torch engine."""
-        raise ConfigurationError("this model has no pictures")
+        raise ConfigurationError("the model takes no pictures")
 
     def tokenize(
         self, texts: Sequence[str], prompt: str, role: Role, max_length: int | None
