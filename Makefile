@@ -30,6 +30,9 @@ lint: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.engines --busy
+	$(BIN)/python -m benchmarks.engines --start --linear --stages
+	$(BIN)/python -m benchmarks.gpu
 	$(BIN)/python -m benchmarks.documents
 	$(BIN)/python -m benchmarks.documents.cost
 	$(BIN)/python -m benchmarks.hosted

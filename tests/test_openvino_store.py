@@ -81,12 +81,9 @@ def test_a_graph_is_made_once_and_says_so(
     assert made(log) == 1
     np.testing.assert_array_equal(embed(folder), first)
     assert made(log) == 1
-    assert {file.name for file in kept(tmp_path).iterdir()} == {
-        "model.xml",
-        "model.bin",
-        "tokenizer.json",
-        "facts.json",
-    }
+    names = sorted(file.name for file in kept(tmp_path).iterdir())
+    assert names[0].startswith("compiled-")
+    assert names[1:] == ["facts.json", "model.bin", "model.xml", "tokenizer.json"]
 
 
 def test_a_copy_of_the_model_finds_it(
@@ -199,12 +196,41 @@ def test_a_damaged_graph_is_made_anew(
     folder: Path, tmp_path: Path, log: pytest.LogCaptureFixture, damage: str
 ) -> None:
     before = embed(folder)
+    for compiled in kept(tmp_path).glob("compiled-*"):  # with it the graph is not even read
+        compiled.unlink()
     DAMAGES[damage](kept(tmp_path))
-    store.clear()
     np.testing.assert_allclose(embed(folder), before, atol=1e-6)
     assert sum("damaged and made anew" in message for message in log.messages) == 1
     assert made(log) == 2
     embed(folder)
+    assert made(log) == 2
+
+
+@pytest.mark.parametrize("damage", ["cut", "changed", "empty"])
+def test_a_damaged_compiled_form_is_made_anew(
+    folder: Path, tmp_path: Path, log: pytest.LogCaptureFixture, damage: str
+) -> None:
+    before = embed(folder)
+    store.clear()
+    [compiled] = kept(tmp_path).glob("compiled-*")
+    whole = compiled.read_bytes()
+    broken = {"cut": whole[:5000], "empty": b"", "changed": whole[:-9] + b"\xff" + whole[-8:]}
+    compiled.write_bytes(broken[damage])
+    np.testing.assert_allclose(embed(folder), before, atol=1e-6)
+    [again] = kept(tmp_path).glob("compiled-*")
+    assert again.stat().st_size > 5000
+    assert made(log) == 1
+    assert [message for message in log.messages if "damaged" in message] == []
+
+
+def test_damage_to_all_that_is_kept(
+    folder: Path, tmp_path: Path, log: pytest.LogCaptureFixture
+) -> None:
+    before = embed(folder)
+    store.clear()
+    for file in kept(tmp_path).glob("*[!n]"):  # all but JSON
+        _flip(file)
+    np.testing.assert_allclose(embed(folder), before, atol=1e-6)
     assert made(log) == 2
 
 
@@ -311,7 +337,7 @@ print(json.dumps(["torch" in sys.modules, [v.tolist() for v in vectors]]))
     torch_loaded, found = json.loads(python(code, str(with_graph), json.dumps(SENTENCES)))
     assert not torch_loaded
     np.testing.assert_allclose(found, expected, atol=1e-4)
-    assert not (tmp_path / "cache").exists()
+    assert [file.suffix for file in kept(tmp_path).iterdir()] == [".blob"]
 
 
 def test_an_onnx_graph_will_do(folder: Path, tmp_path: Path, log: pytest.LogCaptureFixture) -> None:

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from benchmarks.corpus import Corpus, data_folder, load
 from benchmarks.engines import linear as linear_part
+from benchmarks.engines import stages as stages_part
 from benchmarks.engines import start as start_part
 from benchmarks.engines.columns import as_dict, columns
 from benchmarks.engines.contestants import CONTESTANTS, PACKAGES
@@ -48,6 +49,9 @@ def main(
     start: Annotated[
         bool, typer.Option("--start", help="The first search of a process, in place of all.")
     ] = False,
+    stages: Annotated[
+        bool, typer.Option("--stages", help="Where our time goes, in place of all.")
+    ] = False,
     json_file: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option("--json", help="Where to write all figures."),
@@ -63,7 +67,9 @@ def main(
             content["linear"] = linear_part.report(out, upto, status.update)
         if start:
             content["start"] = start_part.report(out, load(rows, 1), rounds, status.update)
-        if not linear and not start:
+        if stages:
+            content["stages"] = stages_part.report(out, load(rows, 1))
+        if not (linear or start or stages):
             corpus = load(rows, queries)
             names = [name.value for name in dict.fromkeys(only or Name)]
             content |= _engines(out, corpus, names, rounds, busy, bool(only), status.update)
