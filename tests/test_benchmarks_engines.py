@@ -85,6 +85,7 @@ def test_a_peer_that_cannot_be_installed_is_named_with_the_reason(tmp_path: Path
     assert not (tmp_path / "peer").exists()
 
 
+@pytest.mark.slow
 def test_the_command_measures_all_columns(tmp_path: Path) -> None:
     stsb = tmp_path / "data" / "stsb"
     stsb.mkdir(parents=True)

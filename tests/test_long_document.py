@@ -68,7 +68,10 @@ def unit(vectors: Any) -> Any:
     return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
 
 
-@pytest.mark.parametrize(("size", "overlap"), [(64, 0), (20, 0), (20, 7), (9, 6)])
+@pytest.mark.parametrize(
+    ("size", "overlap"),
+    [(64, 0), (20, 7), *(pytest.param(*way, marks=pytest.mark.slow) for way in [(20, 0), (9, 6)])],
+)
 @pytest.mark.parametrize("build", [tiny_bert, tiny_dense, tiny_roberta])
 def test_windows_are_those_of_transformers(
     tmp_path: Path, build: Callable[[Path], Path], size: int, overlap: int

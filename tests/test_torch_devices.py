@@ -167,6 +167,7 @@ def test_a_table(db: Any) -> None:
 # -- errors ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_errors_of_a_process_are_those_of_the_engine(tmp_path: Path) -> None:
     folder = tiny_bert(tmp_path / "bert")
     with pytest.raises(ConfigurationError, match=r"device='cuda:77' cannot be used here"):
@@ -219,6 +220,7 @@ def test_a_process_that_is_killed(one: Any, two: PoolEngine) -> None:
     assert all(worker.loaded.result(WAIT).facts == two.facts for worker in two.pool.workers)
 
 
+@pytest.mark.slow
 def test_no_process_can_be_started(tmp_path: Path) -> None:
     folder = tiny_bert(tmp_path / "bert")
     engine = load(folder, TWO)
