@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 from lancedb.embeddings import get_registry
+from safetensors.numpy import load_file, save_file
 
 from lancedb_embedders import settings
 from lancedb_embedders.local.openvino_engine import OpenVinoEngine
@@ -100,7 +101,15 @@ def test_another_content_is_another_graph(
 ) -> None:
     before = embed(folder)
     if change == "weights":
-        shutil.copy(tiny_bert(folder.parent / "other", seed=1) / "model.safetensors", folder)
+        weights = load_file(folder / "model.safetensors")
+        noise = np.random.default_rng(1).standard_normal
+        changed = {
+            name: (array + 0.3 * noise(array.shape)).astype(np.float32)
+            if array.dtype == np.float32
+            else array.copy()  # it is a view of the file that is written over
+            for name, array in weights.items()
+        }
+        save_file(changed, folder / "model.safetensors", metadata={"format": "pt"})
     elif change == "config":
         change_json(folder / "config.json", layer_norm_eps=0.5)
     else:
@@ -403,10 +412,10 @@ def test_a_graph_with_inputs_that_are_not_known(
 def test_dense_weights_of_the_old_format(tmp_path: Path) -> None:
     folder = tiny_dense(tmp_path / "dense")
     [weights] = folder.glob("*Dense*/model.safetensors")
-    from safetensors.torch import load_file
+    from safetensors.torch import load_file as load_tensors
     from torch import save
 
-    save(load_file(weights), weights.with_name("pytorch_model.bin"))
+    save(load_tensors(weights), weights.with_name("pytorch_model.bin"))
     weights.unlink()
     found = embed(folder)
     assert isinstance(engine_of(folder), OpenVinoEngine)
