@@ -17,9 +17,10 @@ from lancedb.embeddings import get_registry
 from lancedb.pydantic import LanceModel
 
 from lancedb_embedders import ConfigurationError, settings
+from lancedb_embedders.local.cores import cores, idle_cores
 from lancedb_embedders.local.device import runs_on_cpu
 from lancedb_embedders.local.openvino_engine import OpenVinoEngine
-from lancedb_embedders.local.openvino_runtime import arithmetic, cores, idle_cores
+from lancedb_embedders.local.openvino_runtime import arithmetic
 from lancedb_embedders.local.store import store
 from lancedb_embedders.local.torch_engine import TorchEngine
 from tests.models import (
@@ -220,6 +221,7 @@ get_registry().get("sbert").create().compute_source_embeddings(["text"])
 def test_what_device_runs_is_known_without_torch(python: Callable[..., str]) -> None:
     code = """
 import sys
+from lancedb_embedders.local.cores import cores, idle_cores
 from lancedb_embedders.local.device import runs_on_cpu
 print(runs_on_cpu("cpu"), runs_on_cpu("cuda:0"), runs_on_cpu("auto"), "torch" in sys.modules)
 """

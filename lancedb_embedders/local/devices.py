@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
-
 from lancedb_embedders.errors import ConfigurationError
+from lancedb_embedders.local.cores import cores
 
 
 def device_names(setting: str) -> list[str]:
@@ -47,7 +46,7 @@ def threads_for(device: str, devices: list[str], threads: int | None) -> int | N
     """
     if device != "cpu":
         return None
-    return max(1, (threads or _cores()) // devices.count("cpu"))
+    return max(1, (threads or cores()) // devices.count("cpu"))
 
 
 def _all_cuda() -> list[str]:
@@ -57,9 +56,3 @@ def _all_cuda() -> list[str]:
     if not count:
         raise ConfigurationError('device="cuda:*" cannot be used here: torch finds no CUDA device')
     return [f"cuda:{number}" for number in range(count)]
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from lancedb_embedders.local.openvino_runtime import cores, idle_cores
+from lancedb_embedders.local.cores import cores, idle_cores
 from lancedb_embedders.local.openvino_source import Compiled, Source
 from lancedb_embedders.output import Float32
 
