@@ -42,7 +42,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt torch
 	$(BIN)/pip install --quiet --constraint constraints.txt "pip>=25.1"
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[bundled,openvino,int8,clip,openai,cohere,voyage,google]" \
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[bundled,openvino,int8,clip,tables,ray,openai,cohere,voyage,google]" \
 		--group dev
 	touch $(STAMP)
 

@@ -6,6 +6,7 @@
 384
 """
 
+from lancedb_embedders import tables
 from lancedb_embedders.batch import Batch, Partial
 from lancedb_embedders.cache import VectorCache
 from lancedb_embedders.embedder import Embedder
@@ -22,6 +23,7 @@ from lancedb_embedders.errors import (
     ModelLoadError,
     ModelNotFoundError,
     ProviderError,
+    TableError,
     TextTooLongError,
     VectorError,
 )
@@ -40,9 +42,12 @@ from lancedb_embedders.hosted.offline import OfflineReport, embed_offline
 from lancedb_embedders.hosted.usage import CostEstimate, Usage, estimate_cost, usage
 from lancedb_embedders.inputs.images import Image
 from lancedb_embedders.multivector import MultiVectors
+from lancedb_embedders.open_tables import follow_versions
 from lancedb_embedders.settings import settings
 from lancedb_embedders.tables.chunks import chunk_documents
 from lancedb_embedders.version import __version__
+
+follow_versions()
 
 __all__ = [
     "Batch",
@@ -73,6 +78,7 @@ __all__ = [
     "Partial",
     "ProviderError",
     "SbertEmbeddings",
+    "TableError",
     "TextTooLongError",
     "Usage",
     "VectorCache",
@@ -82,5 +88,6 @@ __all__ = [
     "embed_offline",
     "estimate_cost",
     "settings",
+    "tables",
     "usage",
 ]

@@ -1,4 +1,4 @@
-"""The command line: ``lancedb-embedders demo | list | embed | images | cache``."""
+"""The command line, ``lancedb-embedders``: what is not in a file of its own beside this one."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from rich.table import Table
 from lancedb_embedders import catalog
 from lancedb_embedders.batch import Role
 from lancedb_embedders.cache import VectorCache, shared_cache
+from lancedb_embedders.cli_autoload import autoload_app
 from lancedb_embedders.cli_errors import clear_errors
 from lancedb_embedders.cli_images import images
+from lancedb_embedders.cli_tables import COMMANDS, created
 from lancedb_embedders.embedder import Embedder
 from lancedb_embedders.errors import ConfigurationError
 from lancedb_embedders.extras import installed
@@ -28,6 +30,9 @@ app = typer.Typer(
     help="Embedding functions for LanceDB.", no_args_is_help=True, add_completion=False
 )
 app.command("images")(images)
+for command in COMMANDS:
+    app.command()(command)
+app.add_typer(autoload_app, name="autoload")
 
 cache_app = typer.Typer(help="Look after the vectors on disk.", no_args_is_help=True)
 app.add_typer(cache_app, name="cache")
@@ -102,7 +107,7 @@ def embed(
     """Embed texts and print one line of JSON a text."""
     with clear_errors():
         inputs = texts if texts else [line.rstrip("\n") for line in sys.stdin]
-        embedder = _create(function, name=model, truncate_dim=truncate_dim)
+        embedder = created(function, name=model, truncate_dim=truncate_dim)
         for text, vector in zip(inputs, _vectors(embedder, inputs, role), strict=True):
             values = None if vector is None else [round(float(v), 7) for v in vector]
             typer.echo(json.dumps({"text": text, "vector": values}, ensure_ascii=False))
@@ -215,17 +220,6 @@ def _age(text: str) -> float:
         return float(text[:-1]) * seconds[unit]
     except (KeyError, ValueError):
         raise ConfigurationError(f'{text!r} is no age; write it like "90d" or "12h"') from None
-
-
-def _create(function: str, **options: Any) -> Embedder:
-    known = registered()
-    if function not in known:
-        raise ConfigurationError(
-            f"there is no function {function!r}; there are: {', '.join(sorted(known))}"
-        )
-    given = {name: value for name, value in options.items() if value is not None}
-    embedder: Embedder = known[function].create(**given)
-    return embedder
 
 
 def _vectors(embedder: Embedder, texts: list[str], role: str) -> Any:

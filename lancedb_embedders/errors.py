@@ -49,6 +49,10 @@ class CostError(EmbeddingError, RuntimeError):
     """A write would cost more than `max_cost` allows; nothing was sent."""
 
 
+class TableError(EmbeddingError, RuntimeError):
+    """A table that cannot be worked on as it is, or that others changed under way."""
+
+
 class InputError(EmbeddingError, ValueError):
     """Rows that cannot be embedded.
 

@@ -12,6 +12,8 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "openvino": ("openvino",),
     "int8": ("openvino", "nncf"),
     "clip": ("PIL", "httpx"),
+    "tables": ("lance",),
+    "ray": ("lance", "ray"),
     "openai": ("openai", "bpe_openai"),
     "cohere": ("cohere",),
     "voyage": ("voyageai",),

@@ -17,7 +17,9 @@ PACKAGE = Path(lancedb_embedders.__file__).parent
 LAYERS = {
     "__main__": 9,
     "cli": 8,
+    "cli_autoload": 7,
     "cli_images": 7,
+    "cli_tables": 7,
     "demo": 6,
     "tools": 6,
     "tables": 6,
@@ -29,10 +31,12 @@ LAYERS = {
     "stored": 2,
     "inputs": 2,
     "multivector": 2,
+    "open_tables": 1,
     "output": 1,
     "process": 1,
     "progress": 1,
     "cache": 1,
+    "autoload": 1,
     "catalog": 1,
     "settings": 1,
     "extras": 1,
@@ -54,8 +58,10 @@ ANY_TIME = {
 LIBRARIES = {
     "cache.shared": {"platformdirs"},
     "cli": {"typer", "rich"},
+    "cli_autoload": {"typer"},
     "cli_errors": {"typer", "rich"},
     "cli_images": {"typer", "rich"},
+    "cli_tables": {"typer"},
     "demo": {"rich"},
     "catalog": {"tomllib", "tomli"},
     "inputs.images.transport": {"httpcore"},  # imported where a picture is fetched

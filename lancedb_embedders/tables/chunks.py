@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, get_args
 
 import numpy as np
 import pyarrow as pa
-from pydantic import BaseModel
 
 from lancedb_embedders.errors import ConfigurationError, InputError
 from lancedb_embedders.functions import SbertEmbeddings
@@ -19,6 +18,7 @@ from lancedb_embedders.inputs.windows import Spans, sentence_windows
 from lancedb_embedders.local.documents import Split, tokenizer_of, tokens_at
 from lancedb_embedders.local.embedder import LocalTextEmbedder
 from lancedb_embedders.local.tokens import Content, Tokenizer
+from lancedb_embedders.tables.rows import Row, each_row
 
 # Documents that are tokenized together, and chunks that LanceDB embeds together.
 _DOCUMENTS = 32
@@ -26,8 +26,6 @@ _CHUNKS = 1024
 # Of a model that takes any number.
 _DEFAULT_TOKENS = 256
 _ADDED = ("chunk", "chunk_index", "start", "end")
-
-Row = dict[str, Any]
 
 
 def chunk_documents(
@@ -107,7 +105,7 @@ def chunk_documents(
             "chunk holds beside prompt and special tokens"
         )
     cutter = _Cutter(function, tokenizer_of(model), encoding.prompt, room, overlap, split, language)
-    return Chunks(cutter.rows(_documents(rows), text))
+    return Chunks(cutter.rows(each_row(rows), text))
 
 
 class Chunks(Iterable[Row]):
@@ -216,24 +214,6 @@ def _word_starts(text: str, content: Content) -> Any:
         if start != before or text[start : start + 1].isspace()
     ]
     return np.unique(np.array([0, *starts], dtype=np.int64))
-
-
-def _documents(rows: Any) -> Iterator[Row]:
-    if hasattr(rows, "__arrow_c_stream__"):
-        for batch in pa.RecordBatchReader.from_stream(rows):
-            yield from batch.to_pylist()
-        return
-    if isinstance(rows, (str, bytes, Mapping, BaseModel)) or not isinstance(rows, Iterable):
-        raise InputError(f"expected rows, got {type(rows).__name__}; put a single row into a list")
-    for number, row in enumerate(rows):
-        if isinstance(row, pa.RecordBatch):
-            yield from row.to_pylist()
-        elif isinstance(row, Mapping):
-            yield dict(row)
-        elif isinstance(row, BaseModel):
-            yield {name: getattr(row, name) for name in type(row).model_fields}
-        else:
-            raise InputError(f"row {number}: expected a dict, got {type(row).__name__}", [number])
 
 
 def _text_of(row: Row, column: str, number: int) -> str | None:
