@@ -1,12 +1,13 @@
-"""Commands for a table over time: ``attach | reembed | refresh | check | ingest``."""
+"""Commands for a table over time: ``attach | reembed | refresh | check | ingest | discard``."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
+import pyarrow as pa
 import typer
 from pydantic import TypeAdapter, ValidationError
 
@@ -125,7 +126,7 @@ def refresh(
         found = tables.refresh(
             _table(db, name, storage),
             vector,
-            unknown=unknown,  # type: ignore[arg-type]
+            unknown=cast("Any", unknown),  # a wrong one is refused there
             dry_run=dry_run,
             engine=_engine(engine),
             workers=workers,
@@ -184,7 +185,16 @@ def ingest(
         typer.echo(str(found))
 
 
-COMMANDS: tuple[Callable[..., None], ...] = (attach, reembed, refresh, check, ingest)
+def discard(db: Db, name: Name, storage: Storage = None) -> None:
+    """Delete what unfinished work on a table has kept."""
+    from lancedb_embedders import tables
+
+    with _said():
+        count = tables.discard(_table(db, name, storage))
+        typer.echo(f"{count} unfinished works deleted")
+
+
+COMMANDS: tuple[Callable[..., None], ...] = (attach, reembed, refresh, check, ingest, discard)
 
 
 def created(registry_name: str, /, **options: Any) -> Embedder:
@@ -210,7 +220,10 @@ def _said() -> Iterator[None]:
     with clear_errors():
         try:
             yield
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, pa.ArrowException) as error:
+            # Arrow makes an error of its own of Ctrl-C while it reads.
+            if "KeyboardInterrupt" not in repr(error):
+                raise
             typer.echo(
                 "\nStopped. What was finished is kept; the same command again goes on.", err=True
             )
@@ -230,7 +243,7 @@ def _table(db: str, name: str, storage: list[str] | None) -> Any:
     except (ValueError, FileNotFoundError) as error:
         if "not found" not in str(error):
             raise
-        there = ", ".join(connection.table_names(limit=20)) or "none"
+        there = ", ".join(connection.list_tables(limit=20).tables) or "none"
         raise ConfigurationError(f"{db} has no table {name!r}; it has: {there}") from None
 
 

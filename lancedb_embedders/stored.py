@@ -267,18 +267,22 @@ class StoredFunction(EmbeddingFunction):
         given = {name: getattr(self, name) for name in self._process_options()}
         return {name: value for name, value in given.items() if value is not None}
 
-    def process_options(self) -> dict[str, Any]:
-        """Return the options of this process: the function's own arguments over the settings.
+    def given_options(self) -> dict[str, Any]:
+        """Return the arguments of this process that the function was given.
 
         LanceDB rebuilds a function from what its table stores; for such a one, the arguments
         count that an equal function was given in this process.
         """
-        current: Settings = settings.current()
         given: dict[str, Any] = {}
         if self.written_by is not None:
             stored = self.model_dump(mode="json")
             given = recall(self._process_key(stored)) or recall(self._process_key(stored, False))
-        given.update(self._given_options())
+        return {**given, **self._given_options()}
+
+    def process_options(self) -> dict[str, Any]:
+        """Return the options of this process: the function's own arguments over the settings."""
+        current: Settings = settings.current()
+        given = self.given_options()
         return {
             name: given.get(name, getattr(current, name, None)) for name in self._process_options()
         }

@@ -25,6 +25,7 @@ from lancedb_embedders import (
     InputError,
     ModelDriftError,
     settings,
+    tables,
 )
 from lancedb_embedders.local.store import store
 from lancedb_embedders.stored import registered
@@ -114,11 +115,24 @@ def test_embeds_on_add_and_on_search(db: Any, case: Case) -> None:
     np.testing.assert_allclose(flat(vectors(table)), flat(direct), atol=1e-6)
 
 
+def test_attach_gives_a_table_what_add_would_have_given(db: Any, case: Case) -> None:
+    function = case.create()
+    added = make_table(db, case, function)
+    added.add(rows(case.texts))
+    table = db.create_table("bare", rows(case.texts))
+    tables.attach(table, "text", "vector", function)
+    np.testing.assert_allclose(flat(vectors(table)), flat(vectors(added)), atol=1e-6)
+    assert table.schema.field("vector").type == added.schema.field("vector").type
+    assert stored_options(table) == stored_options(added)
+    assert search(table, case)[0]["id"] == 0
+    assert tables.check(table).ok
+
+
 def test_a_fresh_process_with_only_the_path_embeds_alike(
     db: Any, python: Callable[..., str]
 ) -> None:
     # One process for all tables: to start it takes longer than all that it does.
-    tables = [make_table(db, case, name=f"t{i}") for i, case in enumerate(CASES)]
+    made = [make_table(db, case, name=f"t{i}") for i, case in enumerate(CASES)]
     jobs = [
         {
             "metric": "hamming" if case.options.get("quantization") == "binary" else "cosine",
@@ -128,7 +142,7 @@ def test_a_fresh_process_with_only_the_path_embeds_alike(
         }
         for case in CASES
     ]
-    for table, case in zip(tables, CASES, strict=True):
+    for table, case in zip(made, CASES, strict=True):
         table.add(rows(case.texts))
     code = """
 import json, pathlib, sys, lancedb, lancedb_embedders
@@ -142,7 +156,7 @@ for i, job in enumerate(json.loads(sys.argv[2])):
 print(json.dumps(found))
 """
     out = python(code, db.uri, json.dumps(jobs))
-    for case, found, table in zip(CASES, json.loads(out), tables, strict=True):
+    for case, found, table in zip(CASES, json.loads(out), made, strict=True):
         assert found == [0, 2 * len(TEXTS)], case
         table.checkout_latest()
         first, second = vectors(table)[:3], vectors(table)[3:]

@@ -9,6 +9,7 @@ from lancedb_embedders.tables.attach import attach
 from lancedb_embedders.tables.check import check
 from lancedb_embedders.tables.check_report import ColumnCheck, TableCheck
 from lancedb_embedders.tables.chunks import chunk_documents
+from lancedb_embedders.tables.discard import discard
 from lancedb_embedders.tables.ingest import IngestReport, ingest
 from lancedb_embedders.tables.reembed import reembed, refresh
 from lancedb_embedders.tables.report import Estimate, Report
@@ -24,6 +25,7 @@ __all__ = [
     "attach",
     "check",
     "chunk_documents",
+    "discard",
     "ingest",
     "reembed",
     "refresh",

@@ -2,18 +2,58 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, overload
 
 import pyarrow as pa
+from typing_extensions import Unpack
 
 from lancedb_embedders.embedder import Embedder
 from lancedb_embedders.errors import ConfigurationError
-from lancedb_embedders.tables.engines import Engine
+from lancedb_embedders.tables.engines import Engine, How
 from lancedb_embedders.tables.job import Selection, function_of
 from lancedb_embedders.tables.place import place_of
 from lancedb_embedders.tables.recorded import embedded_columns
 from lancedb_embedders.tables.report import Estimate, Report
 from lancedb_embedders.tables.run import Options, new_column, same_function, within_column
+
+
+@overload
+def attach(
+    table: Any,
+    source: str,
+    vector: str = ...,
+    function: Embedder | str = ...,
+    *,
+    content_hash: bool = ...,
+    dry_run: Literal[False] = ...,
+    **how: Unpack[How],
+) -> Report: ...
+
+
+@overload
+def attach(
+    table: Any,
+    source: str,
+    vector: str = ...,
+    function: Embedder | str = ...,
+    *,
+    content_hash: bool = ...,
+    dry_run: Literal[True],
+    **how: Unpack[How],
+) -> Estimate: ...
+
+
+@overload
+def attach(
+    table: Any,
+    source: str,
+    vector: str = ...,
+    function: Embedder | str = ...,
+    *,
+    content_hash: bool = ...,
+    dry_run: bool,
+    **how: Unpack[How],
+) -> Report | Estimate: ...
 
 
 def attach(

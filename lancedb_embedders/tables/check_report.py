@@ -118,6 +118,7 @@ class TableCheck:
         lines = [f"version {self.version}, {self.rows:,} rows", *map(str, self.columns)]
         if self.unfinished:
             lines.append(
-                f"unfinished work: {', '.join(self.unfinished)}; the same call again goes on"
+                f"unfinished work: {', '.join(self.unfinished)}; the same call again goes on, "
+                "tables.discard deletes it"
             )
         return "\n".join(lines)

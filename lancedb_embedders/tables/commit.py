@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
@@ -12,7 +13,7 @@ import pyarrow as pa
 
 from lancedb_embedders.tables.columns import joined, placed
 from lancedb_embedders.tables.job import Job
-from lancedb_embedders.tables.parts import Parts
+from lancedb_embedders.tables.parts import Parts, PartsGoneError
 from lancedb_embedders.tables.place import Place
 from lancedb_embedders.tables.recorded import decoded
 from lancedb_embedders.tables.slices import (
@@ -46,21 +47,50 @@ class Assembler:
     def __init__(self, job: Job, parts: Parts) -> None:
         self.job = job
         self.parts = parts
-        self._written: dict[tuple[int, str], str | None] = {}
+        self._written: dict[tuple[int, str], str] = {}
+        self._schema: tuple[Any, Any] | None = None
 
     def files(self, dataset: Any) -> dict[int, str]:
         """Return the names of data files by fragment, of a version of which nothing remains."""
         fields = counted_fields(dataset, self.job)
         finished = by_fragment(self.parts.finished())
         found: dict[int, str] = {}
-        for fragment in dataset.get_fragments():
-            key = fragment.fragment_id, state_of(fragment.metadata, fields)
-            slices = finished.get(key, [])
-            if key not in self._written and (slices or self.job.in_new_column):
-                self._written[key] = self._write(dataset, fragment, slices)
-            if (name := self._written.get(key)) is not None:
-                found[fragment.fragment_id] = name
+        new: list[tuple[int, str]] = []
+        try:
+            for fragment in dataset.get_fragments():
+                key = fragment.fragment_id, state_of(fragment.metadata, fields)
+                slices = finished.get(key, [])
+                if key not in self._written and (slices or self.job.in_new_column):
+                    self._written[key] = self._write(dataset, fragment, slices)
+                    new.append(key)
+                if (name := self._written.get(key)) is not None:
+                    found[fragment.fragment_id] = name
+        except BaseException:
+            # Or a disk that is full would be so again after each attempt. No commit has seen these.
+            self._delete(new)
+            raise
         return found
+
+    def schema(self, dataset: Any, metadata: dict[str, str]) -> Any:
+        """Return the schema with new columns and metadata; made anew only where others changed it.
+
+        Between that and the commit others may write, so the less there is to do the better.
+        """
+        numbers = (
+            n for f in dataset.get_fragments() for file in f.metadata.files for n in file.fields
+        )
+        # Lance gives a number to a column that is higher than any in use, dropped ones included.
+        known = repr(dataset.lance_schema), max(numbers, default=0), sorted(metadata.items())
+        if self._schema is None or self._schema[0] != known:
+            made = _schema(dataset, self.job, metadata, self.parts.scratch())
+            self._schema = known, made
+        return self._schema[1]
+
+    def _delete(self, keys: list[tuple[int, str]]) -> None:
+        session = self.job.place.session("data")
+        for key in keys:
+            with suppress(OSError, RuntimeError):
+                session.delete_file(self._written.pop(key))
 
     def _write(self, dataset: Any, fragment: Any, slices: list[Slice]) -> str:
         name = f"{uuid4().hex}.lance"
@@ -82,7 +112,8 @@ class Assembler:
         for start, stop, one in sorted([*pieces, *untouched], key=lambda piece: piece[0]):
             old = None if self.job.in_new_column else self._old(fragment, start, stop - start)
             if one is None:
-                assert old is not None
+                if old is None:
+                    raise PartsGoneError(f"rows from {start}")
                 yield old
                 continue
             new = self.parts.read(one)
@@ -110,9 +141,7 @@ class Assembler:
         return scanner.to_table().select(names)
 
 
-def switch(
-    dataset: Any, job: Job, files: Mapping[int, str], metadata: dict[str, str], scratch: str
-) -> Any:
+def switch(dataset: Any, job: Job, files: Mapping[int, str], schema: Any) -> Any:
     """Put new columns in the place of those of the same names, with the table's new metadata.
 
     Parameters
@@ -123,10 +152,8 @@ def switch(
         The work.
     files : mapping of int to str
         A data file for each fragment.
-    metadata : dict
-        All of the schema's metadata as it is to be.
-    scratch : str
-        Address of a folder that may be used and deleted.
+    schema : lance.schema.LanceSchema
+        From `Assembler.schema`.
 
     Returns
     -------
@@ -140,7 +167,6 @@ def switch(
     """
     import lance
 
-    schema = _schema(dataset, job, metadata, scratch)
     present = set().union(*(leaves(field) for field in schema.fields()))
     fragments = []
     for fragment in dataset.get_fragments():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal
+from typing import Literal, TypedDict
 
 from lancedb_embedders.errors import ConfigurationError
 from lancedb_embedders.tables.job import Job
@@ -14,6 +14,16 @@ Engine = Literal["local", "ray"]
 Unit = tuple[Slice, ...]
 #: Works on units, and yields what became of each as it is finished, in any order.
 Run = Callable[[Job, Sequence[Unit]], Iterator[Done]]
+
+
+class How(TypedDict, total=False):
+    """How a work is to be done; see `attach`."""
+
+    engine: Engine
+    workers: int | None
+    gpus: float | None
+    checkpoint_rows: int | None
+    progress: bool | None
 
 
 def run_here(job: Job, units: Sequence[Unit]) -> Iterator[Done]:

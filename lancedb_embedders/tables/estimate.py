@@ -21,6 +21,7 @@ from lancedb_embedders.tables.slices import Slice, finished_rows, remaining
 # Slices that are looked into for the sample, and rows of it that are embedded to see how long.
 _SLICES = 64
 _SLICE_ROWS = 512
+_SCANNED_ROWS = 16_384
 _SAMPLE = 2000
 _TIMED = 64
 
@@ -72,8 +73,9 @@ def estimate(
 def _sample(dataset: Any, job: Job, done: list[Slice]) -> tuple[int, list[Any]]:
     """Return how many rows are selected, and values of random ones."""
     reader, chance = Reader(job), random.Random(0)
-    slices = remaining(dataset, job, done, _SLICE_ROWS)
+    # Which rows are chosen is seen only by looking at all of them.
     whole = job.selection.kind not in ("all", "since")
+    slices = remaining(dataset, job, done, _SCANNED_ROWS if whole else _SLICE_ROWS)
     looked = slices if whole else chance.sample(slices, min(_SLICES, len(slices)))
     found, physical, values = 0, 0, []
     for one in looked:

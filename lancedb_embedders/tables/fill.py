@@ -6,6 +6,7 @@ embedded anew, and a commit that came too late is made again from what is still 
 
 from __future__ import annotations
 
+import re
 import time
 import warnings
 from collections.abc import Callable
@@ -17,12 +18,15 @@ from lancedb_embedders.settings import settings
 from lancedb_embedders.tables.commit import Assembler, patch, switch
 from lancedb_embedders.tables.engines import Run
 from lancedb_embedders.tables.job import Job
-from lancedb_embedders.tables.parts import Parts
+from lancedb_embedders.tables.parts import Parts, PartsGoneError
+from lancedb_embedders.tables.recorded import Work, work_on
 from lancedb_embedders.tables.report import Report
 from lancedb_embedders.tables.slices import finished_rows, remaining, units
 
 # Rows after which what is done is kept: about half a minute of a small model on two cores.
 CHECKPOINT_ROWS = 2048
+# What differs between warnings of the same kind.
+_NUMBERS = re.compile(r"\(rows? [^)]*\)|\d+")
 # Rounds in which others were faster; each embeds only what they wrote.
 _ROUNDS = 200
 
@@ -55,7 +59,8 @@ def fill(
     Raises
     ------
     TableError
-        Others wrote faster than this could follow. What was finished is kept.
+        Others wrote faster than this could follow, or there is no space left, or the disk or
+        object store fails otherwise. What was finished is kept.
     """
     size = checkpoint_rows or CHECKPOINT_ROWS
     began = time.monotonic()
@@ -63,31 +68,31 @@ def fill(
     assembler = Assembler(job, parts)
     tally = _Tally()
     examined: set[Any] = set()
+    guarded = job.place.storage_errors
+    noted: Work | None = None
     for round_number in range(_ROUNDS):
-        dataset = job.place.dataset()
-        if round_number == 0:
-            tally.resumed = finished_rows(dataset, job, parts.finished())
-        looked = parts.finished() if job.in_new_column else [*parts.finished(), *examined]
-        todo = remaining(dataset, job, looked, size)
+        with guarded("reading the table"):
+            dataset = committed = job.place.dataset()
+            before, noted = noted, work_on(dataset.schema, job.vector)
+            if round_number == 0:
+                tally.resumed = finished_rows(dataset, job, parts.finished())
+            elif metadata and before != noted and noted and noted.job == job.key:
+                # Another process did the same, and was faster.
+                return tally.report(job, committed, False, began)
+            looked = parts.finished() if job.in_new_column else [*parts.finished(), *examined]
+            todo = remaining(dataset, job, looked, size)
         if todo:
             examined |= _work(job, run, units(todo, size), tally, progress)
             continue
-        files = assembler.files(dataset)
-        committed = dataset
-        if files or job.in_new_column:
-            committed = _committed(dataset, job, parts, files, metadata)
-        if committed is None:
+        try:
+            with guarded("putting vectors into the table"):
+                files = assembler.files(dataset)
+                if files or job.in_new_column:
+                    committed = _committed(dataset, job, assembler, files, metadata)
+        except PartsGoneError:
             continue
-        return Report(
-            vector=job.vector,
-            rows=tally.rows,
-            embedded=tally.embedded,
-            resumed=tally.resumed,
-            blank=tally.blank,
-            version=committed.version,
-            changed=committed.version != dataset.version,
-            seconds=time.monotonic() - began,
-        )
+        if committed is not None:
+            return tally.report(job, committed, committed.version != dataset.version, began)
     raise TableError(
         f"others wrote to the table faster than {job.vector!r} could be filled, {_ROUNDS} times "
         "in a row. The table is as they left it, and what was finished is kept: call again when "
@@ -96,7 +101,7 @@ def fill(
 
 
 def _committed(
-    dataset: Any, job: Job, parts: Parts, files: dict[int, str], metadata: Metadata | None
+    dataset: Any, job: Job, assembler: Assembler, files: dict[int, str], metadata: Metadata | None
 ) -> Any:
     """Return the version that was made; None: others were faster."""
     from lance.commit import CommitConflictError
@@ -104,7 +109,7 @@ def _committed(
     try:
         if metadata is None:
             return patch(dataset, job, files)
-        return switch(dataset, job, files, metadata(dataset), parts.scratch())
+        return switch(dataset, job, files, assembler.schema(dataset, metadata(dataset)))
     except CommitConflictError:
         return None
 
@@ -116,10 +121,23 @@ class _Tally:
         self.rows = self.embedded = self.resumed = self.blank = 0
         self.said: set[str] = set()
 
+    def report(self, job: Job, dataset: Any, changed: bool, began: float) -> Report:
+        """Say so, with the version that the table is at now."""
+        return Report(
+            vector=job.vector,
+            rows=self.rows,
+            embedded=self.embedded,
+            resumed=self.resumed,
+            blank=self.blank,
+            version=dataset.version,
+            changed=changed,
+            seconds=time.monotonic() - began,
+        )
+
     def hear(self, messages: tuple[str, ...]) -> None:
         """Warn of what was not said before; numbers make no difference."""
         for message in messages:
-            kind = "".join(character for character in message if not character.isdigit())
+            kind = _NUMBERS.sub("", message)
             if kind not in self.said:
                 self.said.add(kind)
                 warnings.warn(

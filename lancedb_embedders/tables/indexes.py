@@ -34,7 +34,7 @@ def described(table: Any, dataset: Any, vector: str) -> tuple[dict[str, Any], ..
         hnsw, packed = details.get("hnsw") or {}, details.get("compression") or {}
         hints = details.get("runtime_hints") or {}
         with _without_centroids():
-            parts = dataset.index_statistics(one.name)["indices"]
+            parts = dataset.stats.index_stats(one.name)["indices"]
         options = {
             "distance_type": str(details.get("metric_type", "L2")).lower(),
             "num_partitions": parts[0].get("num_partitions") if parts else None,

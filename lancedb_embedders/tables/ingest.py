@@ -3,34 +3,35 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
-from lancedb.embeddings import EmbeddingFunctionConfig, get_registry
-from lancedb.index import BTree
 
 from lancedb_embedders.embedder import Embedder
 from lancedb_embedders.errors import ConfigurationError
 from lancedb_embedders.functions import content_hash
-from lancedb_embedders.progress import progress_bar
 from lancedb_embedders.settings import settings
 from lancedb_embedders.tables.attach import attach
 from lancedb_embedders.tables.engines import Engine, engine_of
-from lancedb_embedders.tables.job import column_type, function_of
+from lancedb_embedders.tables.job import column_type, function_of, spec_of
+from lancedb_embedders.tables.loading import Loading
 from lancedb_embedders.tables.place import place_of
 from lancedb_embedders.tables.read_files import Source, read_files
-from lancedb_embedders.tables.recorded import embedded_columns, hash_name, recorded_function
+from lancedb_embedders.tables.recorded import (
+    Recorded,
+    embedded_columns,
+    hash_name,
+    recorded_function,
+    with_function,
+)
 from lancedb_embedders.tables.reembed import reembed
 from lancedb_embedders.tables.run import same_function
 
-# Rows of a commit, and commits after which small fragments are put together.
+# Rows of a commit.
 _ROWS = 2048
-_COMMITS = 64
 
 
 @dataclass(frozen=True)
@@ -121,8 +122,7 @@ def ingest(
         A row that cannot be read or embedded; batches before it are in the table.
     """
     began = time.monotonic()
-    run_check = engine_of(engine, workers, gpus)
-    del run_check
+    engine_of(engine, workers, gpus)  # what is wrong with these is said before anything is read
     source = read_files(files, text, key, batch_rows)
     made = None if function is None else function_of(function)
     opened = _opened(db, table)
@@ -133,7 +133,7 @@ def ingest(
     else:
         vector, made = _fitting(opened, source, made, vector, engine)
     place_of(opened)
-    loading = _Loading(opened, source, vector, engine == "ray")
+    loading = Loading(opened, source, engine == "ray")
     loading.run(settings.progress if progress is None else progress)
     if engine == "ray":
         options: dict[str, Any] = {"workers": workers, "gpus": gpus, "progress": progress}
@@ -146,70 +146,6 @@ def ingest(
     return IngestReport(
         table, loading.read, loading.added, loading.read - loading.added, opened.version, took
     )
-
-
-class _Loading:
-    """Rows that are not there yet, on their way into a table."""
-
-    def __init__(self, table: Any, source: Source, vector: str, bare: bool) -> None:
-        self.table = table
-        self.source = source
-        self.vector = vector
-        self.bare = bare
-        self.read = self.added = 0
-
-    def run(self, progress: bool | None) -> None:
-        self._index()
-        with progress_bar(self.source.rows, "rows", progress) as bar:
-            for number, batch in enumerate(self.source.batches(), start=1):
-                new = self._new(batch)
-                if len(new):
-                    self._add(new)
-                self.read += len(batch)
-                self.added += len(new)
-                bar.update(len(batch))
-                if number % _COMMITS == 0:
-                    self.table.optimize()
-
-    def _index(self) -> None:
-        # Whether a key is there is asked for each batch: without an index that reads all of them.
-        key = self.source.key
-        if not any(list(one.columns) == [key] for one in self.table.list_indices()):
-            self.table.create_index(key, config=BTree())
-
-    def _new(self, batch: pa.RecordBatch) -> pa.Table:
-        rows = pa.Table.from_batches([batch])
-        keys = rows[self.source.key]
-        there = (
-            self.table.to_lance()
-            .scanner(
-                columns=[self.source.key],
-                filter=pc.field(self.source.key).isin(keys.unique()),
-            )
-            .to_table()[self.source.key]
-        )
-        seen = set(there.to_pylist())
-        mask = []
-        for value in keys.to_pylist():
-            mask.append(value not in seen)
-            seen.add(value)
-        return rows.filter(pa.array(mask, pa.bool_()))
-
-    def _add(self, rows: pa.Table) -> None:
-        if self.bare:
-            import lance
-
-            dataset = self.table.to_lance()
-            rows = rows.cast(pa.schema([dataset.schema.field(name) for name in rows.column_names]))
-            options = dataset.latest_storage_options()
-            lance.write_dataset(rows, dataset.uri, mode="append", storage_options=options)
-            self.table.checkout_latest()
-            return
-        # Not `add`: another process may have added the same keys a moment ago.
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*get no vector")
-            merge = self.table.merge_insert(self.source.key).when_not_matched_insert_all()
-            merge.execute(rows, on_bad_vectors="null")
 
 
 def _opened(db: Any, name: str) -> Any:
@@ -229,17 +165,14 @@ def _schema(source: Source, vector: str, function: Embedder) -> pa.Schema:
             f"the files have a column {taken[0]!r}, which is to hold what is computed; name "
             "another one by vector=..."
         )
-    configs = [
-        EmbeddingFunctionConfig(vector_column=column, source_column=source.text, function=embedding)
-        for column, embedding in ((vector, function), (hashed, content_hash.ContentHash()))
-    ]
-    metadata = get_registry().get_table_metadata(configs)
+    spec = spec_of(function)
+    recorded = Recorded(vector, source.text, spec.name, spec.options)
     fields = [
         *source.schema,
         pa.field(vector, column_type(function)),
         pa.field(hashed, content_hash.TYPE),
     ]
-    return pa.schema(fields, metadata=metadata)
+    return pa.schema(fields, metadata=with_function(source.schema, recorded, hashed, None))
 
 
 def _fitting(

@@ -77,7 +77,9 @@ class FunctionSpec:
     def create(self) -> Embedder:
         """Return the function; its model is guarded against drift."""
         import_module(self.module)
-        function: Embedder = get_registry().get(self.name).create(**self.options, **self.process)
+        # A reference to a secret is in both.
+        options = {**self.options, **self.process}
+        function: Embedder = get_registry().get(self.name).create(**options)
         return function
 
 
@@ -144,7 +146,7 @@ class Job:
 
 def spec_of(function: Embedder) -> FunctionSpec:
     """Return a function as other processes can make it; asks a local model for its signature."""
-    process = {**function._given_options(), **function._secret_references()}
+    process = {**function.given_options(), **function._secret_references()}
     name, module = str(function.registry_name), type(function).__module__
     return FunctionSpec(name, function.safe_model_dump(), process, module)
 

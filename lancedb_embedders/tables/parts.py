@@ -2,7 +2,7 @@
 
 The folder is named after the work, the files after their slices, so a process that comes later,
 on whatever machine, finds what is left to do by looking. LanceDB neither shows nor cleans up what
-is in there; `drop` does when all is in the table.
+is in there; `drop_folder` does when all is in the table.
 """
 
 from __future__ import annotations
@@ -24,6 +24,10 @@ _FUNCTION = "function.lance"
 _FUNCTION_SCHEMA = pa.schema([pa.field("options", pa.string())])
 
 
+class PartsGoneError(Exception):
+    """Another process did the same work, and deleted what was kept of it."""
+
+
 class Parts:
     """Finished slices of a work.
 
@@ -34,6 +38,7 @@ class Parts:
     """
 
     def __init__(self, job: Job) -> None:
+        self.job = job
         self.place = job.place
         self.folder = PREFIX + job.key
         self.schema = job.part_schema()
@@ -50,7 +55,10 @@ class Parts:
             options = json.loads(stored["options"][0].as_py())
             return dataclasses.replace(function, options=options)
         row = pa.table({"options": [json.dumps(function.options)]}, schema=_FUNCTION_SCHEMA)
-        with self._session.open_writer(_FUNCTION, schema=_FUNCTION_SCHEMA) as writer:
+        with (
+            self.place.storage_errors("beginning"),
+            self._session.open_writer(_FUNCTION, schema=_FUNCTION_SCHEMA) as writer,
+        ):
             writer.write_batch(row)
         return function
 
@@ -65,17 +73,24 @@ class Parts:
             writer.write_batch(rows.cast(self.schema))
 
     def read(self, one: Slice) -> pa.Table:
-        """Return the vectors of a slice."""
-        table = self._session.open_reader(f"{_PARTS}/{one.name}").read_all().to_table()
-        return table.cast(self.schema)
+        """Return the vectors of a slice.
+
+        Raises
+        ------
+        PartsGoneError
+            They are no longer there.
+        """
+        path = f"{_PARTS}/{one.name}"
+        try:
+            return self._session.open_reader(path).read_all().to_table().cast(self.schema)
+        except (ValueError, OSError):
+            if self._session.contains(path):
+                raise
+            raise PartsGoneError(path) from None
 
     def scratch(self) -> str:
         """Return the address of a folder for things that are needed for a moment."""
         return f"{self.place.uri}/{self.folder}/{uuid4().hex}"
-
-    def drop(self) -> None:
-        """Delete all of it."""
-        drop_folder(self.place, self.folder)
 
 
 def unfinished(place: Place) -> list[str]:
@@ -92,4 +107,9 @@ def drop_folder(place: Place, folder: str) -> None:
     dataset, root = place.dataset(), f"{place.uri}/{folder}"
     with suppress(OSError):  # another process is at it as well, or one was killed while it was
         dataset.shallow_clone(root, dataset.version, storage_options=place.storage_options)
-    lance.LanceDataset.drop(root, storage_options=place.storage_options, ignore_not_found=True)
+    try:
+        lance.LanceDataset.drop(root, storage_options=place.storage_options, ignore_not_found=True)
+    except OSError as error:
+        if "not empty" not in str(error):
+            raise
+        # Another process does the same work, and deletes what it writes when it is done.

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import pyarrow as pa
 from lancedb.table import LanceTable
 
-from lancedb_embedders.errors import ConfigurationError
+from lancedb_embedders.errors import ConfigurationError, EmbeddingError, TableError
 from lancedb_embedders.extras import require
+
+# How Lance says that a disk or a quota is used up, and that it is not let.
+_FULL = re.compile(r"os error (28|112|122)\b|no space left|quota", re.IGNORECASE)
+_NOT_LET = re.compile(
+    r"os error (1|13|30)\b|permission ?denied|access ?denied|\b403\b", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)
@@ -38,6 +48,40 @@ class Place:
 
         return LanceFileSession(f"{self.uri}/{folder}", storage_options=self.storage_options)
 
+    @contextmanager
+    def storage_errors(self, what: str) -> Iterator[None]:
+        """Turn errors of a disk or an object store into one that says what to do.
+
+        Parameters
+        ----------
+        what : str
+            What is done meanwhile; nothing but reading and writing of this place.
+
+        Raises
+        ------
+        TableError
+            In the place of errors of Lance and Arrow; conflicts of commits pass.
+        """
+        from lance.commit import CommitConflictError
+
+        try:
+            yield
+        except (CommitConflictError, EmbeddingError):
+            raise
+        except (OSError, RuntimeError, pa.ArrowException) as error:
+            reason = str(error).split(", /")[0]
+            if "KeyboardInterrupt" in reason:  # Ctrl-C while Arrow was reading
+                raise KeyboardInterrupt from None
+            todo = "Call again"
+            if _FULL.search(reason):
+                todo = "Make space, at most twice what all vectors take, and call again"
+            elif _NOT_LET.search(reason):
+                todo = "Give this process leave to read and write there, and call again"
+            raise TableError(
+                f"{what} failed in {self.uri}: {reason}. The table is whole, and what was finished "
+                f"is kept. {todo}: it goes on from there"
+            ) from error
+
 
 def place_of(table: Any) -> Place:
     """Return where a table is.
@@ -45,8 +89,8 @@ def place_of(table: Any) -> Place:
     Raises
     ------
     ConfigurationError
-        It is no table that can be worked on from here: an async one, one of LanceDB Cloud, or
-        one that is on a branch.
+        It is no table that can be worked on from here: an async one, one of LanceDB Cloud, one
+        that is on a branch, or in a file format of long ago.
     MissingExtraError
         The extra ``[tables]`` is not installed.
     """
@@ -65,4 +109,10 @@ def place_of(table: Any) -> Place:
             "be given a vector column"
         )
     dataset = table.to_lance()
+    if dataset.data_storage_version.startswith("0."):
+        raise ConfigurationError(
+            "the table is in Lance's first file format, which no column can be added to from here; "
+            "copy it into a new table: db.create_table(name, table.to_lance().to_batches(), "
+            "schema=table.schema)"
+        )
     return Place(dataset.uri, dataset.latest_storage_options())

@@ -53,6 +53,7 @@ class Reader:
     def __init__(self, job: Job) -> None:
         self.job = job
         self._dataset: Any = None
+        self._met: tuple[tuple[int, str], npt.NDArray[np.int64]] | None = None
 
     def read(self, one: Slice) -> Read | None:
         """Return what is selected in a slice; None: its fragment is no longer what it was."""
@@ -104,14 +105,23 @@ class Reader:
             return stale | left
         mask = np.ones(len(table), dtype=bool)
         if selection.kind == "where":
-            found = fragment.scanner(
-                columns=[], filter=selection.where, with_row_address=True
-            ).to_table()
-            offsets = found["_rowaddr"].to_numpy() & 0xFFFFFFFF
+            offsets = self._matching(fragment, one.state)
+            first, last = np.searchsorted(offsets, [one.start, one.stop])
             mask[:] = False
-            here = offsets[(offsets >= one.start) & (offsets < one.stop)]
-            mask[(here - one.start).astype(np.intp)] = True
+            mask[offsets[first:last] - one.start] = True
         return mask
+
+    def _matching(self, fragment: Any, state: str) -> npt.NDArray[np.int64]:
+        """Return the rows of a fragment that meet the condition, which is asked once for all."""
+        key = fragment.fragment_id, state
+        if self._met is None or self._met[0] != key:
+            found = fragment.scanner(
+                columns=[], filter=self.job.selection.where, with_row_address=True
+            ).to_table()
+            # The low half of an address is the row within its fragment.
+            offsets = (found["_rowaddr"].to_numpy() & 0xFFFFFFFF).astype(np.int64)
+            self._met = key, np.sort(offsets)
+        return self._met[1]
 
 
 def _mask(values: pa.ChunkedArray | pa.Array) -> npt.NDArray[np.bool_]:

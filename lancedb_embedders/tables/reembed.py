@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, overload
+
+from typing_extensions import Unpack
 
 from lancedb_embedders.embedder import Embedder
 from lancedb_embedders.errors import ConfigurationError
-from lancedb_embedders.tables.engines import Engine
+from lancedb_embedders.tables.engines import Engine, How
 from lancedb_embedders.tables.job import Selection, function_of
 from lancedb_embedders.tables.place import Place, place_of
 from lancedb_embedders.tables.recorded import hash_column, one_embedded_column, recorded_function
@@ -19,6 +21,51 @@ from lancedb_embedders.tables.run import (
     same_function,
     within_column,
 )
+
+
+@overload
+def reembed(
+    table: Any,
+    function: Embedder | str | None = ...,
+    where: str | None = ...,
+    only_missing: bool = ...,
+    changed_since: int | datetime | None = ...,
+    *,
+    vector: str | None = ...,
+    content_hash: bool | None = ...,
+    dry_run: Literal[False] = ...,
+    **how: Unpack[How],
+) -> Report: ...
+
+
+@overload
+def reembed(
+    table: Any,
+    function: Embedder | str | None = ...,
+    where: str | None = ...,
+    only_missing: bool = ...,
+    changed_since: int | datetime | None = ...,
+    *,
+    vector: str | None = ...,
+    content_hash: bool | None = ...,
+    dry_run: Literal[True],
+    **how: Unpack[How],
+) -> Estimate: ...
+
+
+@overload
+def reembed(
+    table: Any,
+    function: Embedder | str | None = ...,
+    where: str | None = ...,
+    only_missing: bool = ...,
+    changed_since: int | datetime | None = ...,
+    *,
+    vector: str | None = ...,
+    content_hash: bool | None = ...,
+    dry_run: bool,
+    **how: Unpack[How],
+) -> Report | Estimate: ...
 
 
 def reembed(
@@ -115,6 +162,39 @@ def reembed(
         return within_column(table, place, known, made, chosen, options)
     hashing = content_hash is not False
     return new_column(table, place, known.source, known.vector, made, hashing, options)
+
+
+@overload
+def refresh(
+    table: Any,
+    vector: str | None = ...,
+    *,
+    unknown: Literal["error", "embed", "trust"] = ...,
+    dry_run: Literal[False] = ...,
+    **how: Unpack[How],
+) -> Report: ...
+
+
+@overload
+def refresh(
+    table: Any,
+    vector: str | None = ...,
+    *,
+    unknown: Literal["error", "embed", "trust"] = ...,
+    dry_run: Literal[True],
+    **how: Unpack[How],
+) -> Estimate: ...
+
+
+@overload
+def refresh(
+    table: Any,
+    vector: str | None = ...,
+    *,
+    unknown: Literal["error", "embed", "trust"] = ...,
+    dry_run: bool,
+    **how: Unpack[How],
+) -> Report | Estimate: ...
 
 
 def refresh(

@@ -10,14 +10,19 @@ from typing import Any
 import pyarrow as pa
 
 from lancedb_embedders.embedder import Embedder
-from lancedb_embedders.errors import ConfigurationError, InputError, ModelDriftError
+from lancedb_embedders.errors import (
+    ConfigurationError,
+    EmbeddingWarning,
+    InputError,
+    ModelDriftError,
+)
 from lancedb_embedders.tables import indexes
 from lancedb_embedders.tables.commit import change_metadata
 from lancedb_embedders.tables.engines import engine_of
 from lancedb_embedders.tables.estimate import estimate
 from lancedb_embedders.tables.fill import fill
-from lancedb_embedders.tables.job import FunctionSpec, Job, Selection, column_type, spec_of
-from lancedb_embedders.tables.parts import Parts
+from lancedb_embedders.tables.job import FunctionSpec, Job, Kind, Selection, column_type, spec_of
+from lancedb_embedders.tables.parts import PREFIX, Parts, drop_folder, unfinished
 from lancedb_embedders.tables.place import Place
 from lancedb_embedders.tables.recorded import (
     Recorded,
@@ -78,7 +83,6 @@ def new_column(
     # Others may have written with what they knew of the table before.
     late = dataclasses.replace(job, selection=Selection("late"))
     fill(late, run, None, options.checkpoint_rows, options.progress)
-    Parts(late).drop()
     return dataclasses.replace(report, **finish(table, place, vector, parts))
 
 
@@ -123,7 +127,7 @@ def keep_hashes(table: Any, place: Place, known: Recorded, options: Options) -> 
 
 
 def finish(
-    table: Any, place: Place, vector: str, parts: Parts | None, extend: bool = False
+    table: Any, place: Place, vector: str, parts: Parts, extend: bool = False
 ) -> dict[str, Any]:
     """Build what indexes are to be built, delete what is no longer needed; returns report fields.
 
@@ -134,15 +138,34 @@ def finish(
     work = work_on(schema, vector)
     pending = () if work is None else work.indexes
     for index in pending:
-        indexes.build(table, vector, index)
+        _build(table, vector, index)
     if pending:
         change_metadata(place, without_indexes(schema, vector))
     elif extend:
         indexes.extend(place.dataset(), table, vector)
-    if parts is not None:
-        parts.drop()
+    # Of this call, and of one that was killed when all but this was done.
+    ended: tuple[Kind, ...] = ("late", "hashes")
+    keys = [dataclasses.replace(parts.job, selection=Selection(kind)).key for kind in ended]
+    keys += [work.job] if work else []
+    for folder in {parts.folder, *(PREFIX + key for key in keys)}.intersection(unfinished(place)):
+        drop_folder(place, folder)
     table.checkout_latest()
     return {"version": table.version, "indexes": tuple(one["name"] for one in pending)}
+
+
+def _build(table: Any, vector: str, index: dict[str, Any]) -> None:
+    try:
+        indexes.build(table, vector, index)
+    except (ValueError, RuntimeError, OSError) as error:
+        # The vectors are in the table, and an error would be the same the next time.
+        reason = str(error).split(", /")[0]
+        warnings.warn(
+            f"the index {index['name']!r} of {vector!r} could not be built again: {reason}. It was "
+            f"{index['type']} with {index['options']}; until there is one, searches look at all "
+            "rows",
+            EmbeddingWarning,
+            stacklevel=4,
+        )
 
 
 def same_function(known: Recorded, function: Embedder) -> bool:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Literal
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -77,7 +79,7 @@ def upsert(
     batch_rows : int, default 1024
         Rows that are merged in one commit.
     on_bad_vectors : {"error", "drop", "fill", "null"}, default "error"
-        What LanceDB is to do with rows that have nothing to embed.
+        What becomes of rows that have nothing to embed, as in LanceDB's ``add``.
     fill_value : float, default 0.0
         For ``on_bad_vectors="fill"``.
 
@@ -86,8 +88,8 @@ def upsert(
     ConfigurationError
         `on` is no column.
     InputError
-        A row without key or with an unknown column, or two of a batch with the same key; batches
-        before it are in the table.
+        A row without key, with an unknown column, or with nothing to embed; or two of a batch with
+        the same key. Batches before it are in the table.
 
     Examples
     --------
@@ -112,16 +114,13 @@ def upsert(
     incoming, first = each_row(rows), 0
     while batch := list(islice(incoming, batch_rows)):
         merged = _Batch(place, table, keys, _as_table(batch, table.schema, keys, first))
-        data = merged.with_vectors()
-        result = (
-            table.merge_insert(keys)
-            .when_matched_update_all()
-            .when_not_matched_insert_all()
-            .execute(data, on_bad_vectors=on_bad_vectors, fill_value=fill_value)
-        )
+        data = merged.with_vectors(on_bad_vectors, fill_value, first)
+        # LanceDB's own would embed again whatever comes without vectors.
+        merge = place.dataset().merge_insert(keys)
+        result = merge.when_matched_update_all().when_not_matched_insert_all().execute(data)
         totals.update(
-            inserted=result.num_inserted_rows,
-            updated=result.num_updated_rows,
+            inserted=result["num_inserted_rows"],
+            updated=result["num_updated_rows"],
             embedded=merged.embedded,
             reused=merged.reused,
         )
@@ -140,13 +139,21 @@ class _Batch:
         self.embedded = self.reused = 0
         self._dataset = place.dataset()
 
-    def with_vectors(self) -> pa.Table:
+    def with_vectors(self, on_bad: OnBadVectors, fill_value: float, first: int) -> pa.Table:
         """Return the rows with a vector and a hash for each embedded column that they have."""
         data = self.rows
         names = set(data.column_names)
-        for known in embedded_columns(self.schema).values():
-            if known.source in names and known.vector not in names:
+        made = [
+            known
+            for known in embedded_columns(self.schema).values()
+            if known.source in names and known.vector not in names
+        ]
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*get no vector")  # said below
+            for known in made:
                 data = self._with_vector(data, known)
+        for known in made:
+            data = _without_bad(data, known.vector, on_bad, fill_value, first)
         return data
 
     def _with_vector(self, data: pa.Table, known: Recorded) -> pa.Table:
@@ -204,6 +211,27 @@ class _Batch:
 
     def _key_values(self, data: pa.Table) -> Iterator[list[Any]]:
         return (data[key].to_pylist() for key in self.keys)
+
+
+def _without_bad(
+    data: pa.Table, vector: str, on_bad: OnBadVectors, fill_value: float, first: int
+) -> pa.Table:
+    """Return rows as `on_bad` has them where there is no vector."""
+    bad = [first + row for row, v in enumerate(data[vector].is_valid().to_pylist()) if not v]
+    if not bad or on_bad == "null":
+        return data
+    if on_bad == "error":
+        raise InputError(
+            f"{name_rows(bad)} {'have' if len(bad) > 1 else 'has'} nothing to embed; leave such "
+            'rows out by on_bad_vectors="drop", or keep them without a vector by "null"',
+            bad,
+        )
+    if on_bad == "drop":
+        return data.filter(data[vector].is_valid())
+    dtype = data.schema.field(vector).type
+    filler = np.full((1, dtype.list_size), fill_value, dtype.value_type.to_pandas_dtype())
+    filled = pc.fill_null(joined(data[vector]).cast(dtype), as_column(filler, dtype)[0])
+    return data.set_column(data.column_names.index(vector), data.schema.field(vector), filled)
 
 
 def _as_table(batch: list[dict[str, Any]], schema: pa.Schema, keys: list[str], at: int) -> pa.Table:

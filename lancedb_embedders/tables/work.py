@@ -68,7 +68,8 @@ class Worker:
         InputError
             A row that cannot be embedded, named by its ``_rowid``.
         """
-        read = [found for one in unit if (found := self.reader.read(one)) is not None]
+        with self.job.place.storage_errors("reading rows"):
+            read = [found for one in unit if (found := self.reader.read(one)) is not None]
         values = pa.concat_arrays([one.values for one in read]) if read else pa.nulls(0)
         vectors, said = self._embed(values, read)
         at = 0
@@ -116,7 +117,8 @@ class Worker:
             columns[self.job.vector] = vectors
         if self.job.hashed is not None:
             columns[self.job.hashed] = hashes(read.values)
-        self.parts.write(read.one, pa.table(columns, schema=self.parts.schema))
+        with self.job.place.storage_errors("keeping vectors"):
+            self.parts.write(read.one, pa.table(columns, schema=self.parts.schema))
 
 
 def _located(error: InputError, read: list[Read]) -> InputError:

@@ -1,0 +1,1 @@
+"""What working on the vectors of existing tables costs."""

@@ -1,0 +1,168 @@
+"""`tables.upsert`: rows merged by key, where only new and changed texts are embedded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+from lancedb.pydantic import LanceModel
+
+from lancedb_embedders import ConfigurationError, InputError, tables
+from tests.table_function import SEEN, LabelledEmbeddings, texts_table, wrong_rows
+
+TEXTS = [f"text number {i}" for i in range(10)]
+
+
+@pytest.fixture
+def function() -> LabelledEmbeddings:
+    return LabelledEmbeddings.create()
+
+
+@pytest.fixture(params=[True, False], ids=["hashes", "no hashes"])
+def table(request: pytest.FixtureRequest, db: Any, function: LabelledEmbeddings) -> Any:
+    made = texts_table(db, TEXTS, fragments=2)
+    tables.attach(made, "text", "vector", function, content_hash=request.param)
+    SEEN.clear()
+    return made
+
+
+def test_only_new_and_changed_texts_are_embedded(table: Any, function: LabelledEmbeddings) -> None:
+    rows = [
+        {"id": 1, "text": TEXTS[1]},
+        {"id": 2, "text": "changed"},
+        {"id": 50, "text": "new"},
+    ]
+    report = tables.upsert(table, rows, "id")
+    assert (report.inserted, report.updated) == (1, 2)
+    assert (report.embedded, report.reused) == (2, 1)
+    assert SEEN == ["changed", "new"]
+    assert table.count_rows() == 11
+    assert wrong_rows(table, function) == []
+    assert table.version == report.version
+
+
+def test_a_vector_that_update_left_behind_is_made_anew(
+    db: Any, function: LabelledEmbeddings
+) -> None:
+    table = texts_table(db, TEXTS)
+    tables.attach(table, "text", "vector", function)
+    table.update(where="id = 3", values={"text": "changed"})
+    SEEN.clear()
+    tables.upsert(table, [{"id": 3, "text": "changed"}], "id")
+    assert SEEN == ["changed"]
+    assert wrong_rows(table, function) == []
+    assert tables.check(table).ok
+
+
+def test_rows_may_come_as_anything_of_arrow_s_models_or_a_generator(
+    table: Any, function: LabelledEmbeddings
+) -> None:
+    class Row(LanceModel):
+        id: int
+        text: str
+
+    arrow = pa.table({"id": [100, 101], "text": ["a", "b"]})
+
+    def generated() -> Iterator[dict[str, Any]]:
+        yield {"id": 106, "text": "g"}
+
+    for rows, count in (
+        (arrow, 2),
+        (arrow.to_reader(), 0),
+        (pd.DataFrame({"id": [102], "text": ["c"]}), 1),
+        ([Row(id=103, text="d")], 1),
+        (generated(), 1),
+        (iter(arrow.to_batches()), 0),
+    ):
+        assert tables.upsert(table, rows, "id").inserted == count
+    assert wrong_rows(table, function) == []
+
+
+def test_batches_are_merged_one_by_one(table: Any, function: LabelledEmbeddings) -> None:
+    rows = [{"id": i, "text": f"new {i}"} for i in range(25)]
+    version = table.version
+    report = tables.upsert(table, iter(rows), "id", batch_rows=10)
+    assert (report.inserted, report.updated, report.embedded) == (15, 10, 25)
+    assert report.version == version + 3
+    assert wrong_rows(table, function) == []
+
+
+def test_columns_that_are_left_out_stay(db: Any, function: LabelledEmbeddings) -> None:
+    table = db.create_table("t", [{"id": 1, "text": "one", "author": "Ann"}])
+    tables.attach(table, "text", "vector", function)
+    SEEN.clear()
+    tables.upsert(table, [{"id": 1, "author": "Bob"}], "id")
+    assert SEEN == []
+    tables.upsert(table, [{"id": 1, "text": "uno"}], "id")
+    (row,) = table.to_arrow().to_pylist()
+    assert (row["author"], row["text"]) == ("Bob", "uno")
+    assert wrong_rows(table, function) == []
+
+
+def test_several_columns_may_make_the_key(db: Any, function: LabelledEmbeddings) -> None:
+    rows = [{"site": s, "page": p, "text": f"{s}{p}"} for s in "ab" for p in (1, 2)]
+    table = db.create_table("t", rows)
+    tables.attach(table, "text", "vector", function)
+    SEEN.clear()
+    report = tables.upsert(
+        table,
+        [{"site": "a", "page": 2, "text": "a2"}, {"site": "b", "page": 1, "text": "new"}],
+        ["site", "page"],
+    )
+    assert (report.updated, report.reused, SEEN) == (2, 1, ["new"])
+    assert table.count_rows() == 4
+
+
+def test_vectors_that_are_given_are_kept(db: Any, function: LabelledEmbeddings) -> None:
+    table = texts_table(db, TEXTS)
+    tables.attach(table, "text", "vector", function)
+    SEEN.clear()
+    given = function.vector_of("another")
+    tables.upsert(table, [{"id": 1, "text": "x", "vector": given.tolist()}], "id")
+    assert SEEN == []
+    row = table.search().where("id = 1").to_list()[0]
+    assert row["vector"] == pytest.approx(given)
+
+
+def test_what_becomes_of_rows_with_nothing_to_embed_is_decided(
+    table: Any, function: LabelledEmbeddings
+) -> None:
+    rows = [{"id": 20, "text": None}, {"id": 21, "text": "two"}]
+    with pytest.raises(InputError, match="row 0 has nothing to embed"):
+        tables.upsert(table, rows, "id")
+    assert tables.upsert(table, rows, "id", on_bad_vectors="drop").inserted == 1
+    assert tables.upsert(table, rows, "id", on_bad_vectors="null").inserted == 1
+    assert wrong_rows(table, function) == []
+    tables.upsert(table, [{"id": 22, "text": " "}], "id", on_bad_vectors="fill", fill_value=0.5)
+    assert table.search().where("id = 22").to_list()[0]["vector"] == [0.5] * 8
+
+
+@pytest.mark.parametrize(
+    ("rows", "on", "error", "message"),
+    [
+        ([{"id": 1, "text": "a"}], "key", ConfigurationError, "no such column; it has: id, text"),
+        ([{"text": "a"}], "id", InputError, "row 0 has no id"),
+        ([{"id": 1, "body": "a"}], "id", InputError, "row 0 has a column 'body'"),
+        ([{"id": 1, "text": "a"}] * 2, "id", InputError, "rows 0, 1 have the same id"),
+        ([{"id": "x", "text": "a"}], "id", InputError, "do not fit"),
+        ({"id": 1, "text": "a"}, "id", InputError, "put a single row into a list"),
+    ],
+)
+def test_what_cannot_be_merged_is_said(
+    table: Any, rows: Any, on: str, error: type[Exception], message: str
+) -> None:
+    version = table.version
+    with pytest.raises(error, match=message):
+        tables.upsert(table, rows, on)
+    table.checkout_latest()
+    assert table.version == version
+
+
+def test_a_vector_of_the_wrong_size_is_refused(db: Any, function: LabelledEmbeddings) -> None:
+    table = texts_table(db, TEXTS)
+    tables.attach(table, "text", "vector", function)
+    with pytest.raises(InputError, match="do not fit"):
+        tables.upsert(table, [{"id": 1, "text": "x", "vector": [1.0, 2.0]}], "id")
