@@ -57,7 +57,8 @@ def wrong_rows(table: Any, function: LabelledEmbeddings, vector: str = "vector")
     wrong = []
     rows = table if isinstance(table, pa.Table) else table.to_arrow()
     for row in rows.to_pylist():
-        text, found = row["text"], row[vector]
+        text = row["text"]
+        found: Any = row[vector]
         blank = text is None or not text.strip()
         expected = None if blank else function.compute_source_embeddings([text])[0]
         if (found is None) != (expected is None) or (

@@ -137,8 +137,7 @@ def finish(
     schema = place.dataset().schema
     work = work_on(schema, vector)
     pending = () if work is None else work.indexes
-    for index in pending:
-        _build(table, vector, index)
+    built = tuple(index["name"] for index in pending if _build(table, vector, index))
     if pending:
         change_metadata(place, without_indexes(schema, vector))
     elif extend:
@@ -150,12 +149,13 @@ def finish(
     for folder in {parts.folder, *(PREFIX + key for key in keys)}.intersection(unfinished(place)):
         drop_folder(place, folder)
     table.checkout_latest()
-    return {"version": table.version, "indexes": tuple(one["name"] for one in pending)}
+    return {"version": table.version, "indexes": built}
 
 
-def _build(table: Any, vector: str, index: dict[str, Any]) -> None:
+def _build(table: Any, vector: str, index: dict[str, Any]) -> bool:
     try:
         indexes.build(table, vector, index)
+        return True
     except (ValueError, RuntimeError, OSError) as error:
         # The vectors are in the table, and an error would be the same the next time.
         reason = str(error).split(", /")[0]
@@ -166,6 +166,7 @@ def _build(table: Any, vector: str, index: dict[str, Any]) -> None:
             EmbeddingWarning,
             stacklevel=4,
         )
+        return False
 
 
 def same_function(known: Recorded, function: Embedder) -> bool:
