@@ -37,6 +37,7 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks.documents.cost
 	$(BIN)/python -m benchmarks.hosted
 	$(BIN)/python -m benchmarks.images
+	$(BIN)/python -m benchmarks.tables
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

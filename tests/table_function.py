@@ -60,9 +60,11 @@ def wrong_rows(table: Any, function: LabelledEmbeddings, vector: str = "vector")
         text = row["text"]
         found: Any = row[vector]
         blank = text is None or not text.strip()
-        expected = None if blank else function.compute_source_embeddings([text])[0]
-        if (found is None) != (expected is None) or (
-            found is not None and not np.allclose(found, expected, atol=1e-6)
-        ):
+        expected: Any = None if blank else function.compute_source_embeddings([text])[0]
+        if blank or found is None:
+            right = blank and found is None
+        else:
+            right = np.allclose(found, expected, atol=1e-6)
+        if not right:
             wrong.append(row)
     return wrong

@@ -12,13 +12,13 @@ import pyarrow as pa
 
 from lancedb_embedders.embedder import Embedder
 from lancedb_embedders.errors import ConfigurationError
+from lancedb_embedders.extras import require
 from lancedb_embedders.functions import content_hash
 from lancedb_embedders.settings import settings
 from lancedb_embedders.tables.attach import attach
 from lancedb_embedders.tables.engines import Engine, engine_of
 from lancedb_embedders.tables.job import column_type, function_of, spec_of
 from lancedb_embedders.tables.loading import Loading
-from lancedb_embedders.tables.place import place_of
 from lancedb_embedders.tables.read_files import Source, read_files
 from lancedb_embedders.tables.recorded import (
     Recorded,
@@ -120,9 +120,13 @@ def ingest(
         Files that cannot be read, or that do not fit the table.
     InputError
         A row that cannot be read or embedded; batches before it are in the table.
+    MissingExtraError
+        The extra ``[tables]`` or ``[ray]`` is not installed.
     """
     began = time.monotonic()
-    engine_of(engine, workers, gpus)  # what is wrong with these is said before anything is read
+    # What is missing or wrong is said before anything is read.
+    require("tables", "Streaming files into a table")
+    engine_of(engine, workers, gpus)
     source = read_files(files, text, key, batch_rows)
     made = None if function is None else function_of(function)
     opened = _opened(db, table)
@@ -132,7 +136,6 @@ def ingest(
         opened = db.create_table(table, schema=schema)
     else:
         vector, made = _fitting(opened, source, made, vector, engine)
-    place_of(opened)
     loading = Loading(opened, source, engine == "ray")
     loading.run(settings.progress if progress is None else progress)
     if engine == "ray":
