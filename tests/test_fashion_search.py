@@ -18,6 +18,7 @@ pytest.importorskip("PIL", reason='needs pip install "lancedb-embedders[clip]"')
 EXAMPLE = ROOT / "examples" / "fashion_search.py"
 
 
+@pytest.mark.slow
 def test_words_find_pictures_and_pictures_words(data: Path, python: Callable[..., str]) -> None:
     printed = python(
         "import runpy, sys; runpy.run_path(sys.argv[1], run_name='__main__')",

@@ -381,6 +381,7 @@ def test_how_many_windows_a_document_may_have_is_up_to_this_process(bert: Path) 
     assert function.compute_source_embeddings([LONG]).shape == (1, 32)
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_documents(
     tmp_path: Path, python: Callable[..., str]
 ) -> None:

@@ -16,6 +16,7 @@ pytest.importorskip("accelerate", reason='needs pip install "sentence-transforme
 EXAMPLE = ROOT / "examples" / "multilingual_search.py"
 
 
+@pytest.mark.slow
 def test_twelve_languages_find_the_english_sentence(data: Path, python: Callable[..., str]) -> None:
     printed = python(
         "import runpy, sys; runpy.run_path(sys.argv[1], run_name='__main__')",

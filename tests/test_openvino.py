@@ -255,6 +255,7 @@ def test_every_precision_keeps_to_float32(precision: str) -> None:
     assert_alike(found, vectors(create("all-MiniLM-L6-v2", "torch", precision="float32")), 0.999)
 
 
+@pytest.mark.slow
 def test_eight_bits_if_asked_for(tmp_path: Path) -> None:
     pytest.importorskip("nncf", reason="NNCF is not installed")
     whole = get_registry().get("sbert").create(engine="openvino")

@@ -458,6 +458,7 @@ def test_a_graph_on_the_hub_is_fetched_in_place_of_the_weights(
         assert hub.asked("model.safetensors") != []
 
 
+@pytest.mark.slow
 def test_a_graph_from_the_hub_that_is_of_no_use(
     with_graph: Path, tmp_path: Path, python: Callable[..., str]
 ) -> None:

@@ -184,6 +184,7 @@ def test_a_killed_worker_costs_its_own_unit(table: Any, log: Path) -> None:
     assert 300 <= lines(log) <= 300 + CHECKPOINT
 
 
+@pytest.mark.slow
 def test_rows_that_no_worker_survives_end_in_an_error(db: Any, log: Path) -> None:
     table = risky(db, "deadly")
     made = Risky.create(log=str(log))
@@ -204,6 +205,7 @@ def test_an_error_of_a_worker_is_the_callers(db: Any, log: Path) -> None:
     assert len(finished_texts(Path(table.to_lance().uri))) == 100
 
 
+@pytest.mark.slow
 def test_a_cluster_started_for_a_call_says_nothing(db: Any, table: Any, log: Path) -> None:
     call = called(db, log, 0)
     said, _ = call.communicate(timeout=240)

@@ -150,6 +150,7 @@ def test_a_model_that_tokenizes_by_itself_and_no_process_left(tmp_path: Path) ->
     until(lambda: gone(started))
 
 
+@pytest.mark.slow
 def test_a_table(db: Any) -> None:
     function: Any = get_registry().get("sbert").create(device=TWO, progress=False)
 
@@ -260,7 +261,7 @@ time.sleep(float(sys.argv[2]))
 """
 
 
-@pytest.mark.parametrize("killed", [False, True])
+@pytest.mark.parametrize("killed", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_script_without_a_guard_leaves_nothing_behind(tmp_path: Path, killed: bool) -> None:
     folder = tiny_bert(tmp_path / "bert")
     script = tmp_path / "script.py"
