@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import warnings
 from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -273,6 +275,18 @@ class Embedder(StoredFunction, registry_name=None):
                 "written. Look at the text there: leave the row out, or set its text to null and "
                 'add with on_bad_vectors="null"'
             )
+
+
+# Begins what `report_nulls` says, and no other warning.
+_NULLS = r"[\d,]+ of [\d,]+ rows have no \w+ \("
+
+
+@contextmanager
+def nulls_unreported() -> Iterator[None]:
+    """Say nothing of rows that hold nothing to embed: the caller counts them."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", _NULLS, EmbeddingWarning)
+        yield
 
 
 def report_nulls(index: npt.NDArray[np.intp], role: Role, what: str = "text") -> None:

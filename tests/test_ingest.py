@@ -10,7 +10,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lancedb_embedders import ConfigurationError, InputError, tables
+from lancedb_embedders import (
+    CachedOpenAIEmbeddings,
+    ConfigurationError,
+    EmbeddingWarning,
+    InputError,
+    tables,
+)
+from tests.providers import ProviderServer
 from tests.table_function import SEEN, LabelledEmbeddings, wrong_rows
 
 ROWS = [{"id": i, "text": f"text number {i}", "year": 2000 + i} for i in range(50)]
@@ -89,6 +96,19 @@ def test_rows_without_a_text_are_kept(
     table = db.open_table("t")
     assert table.count_rows() == 4
     assert wrong_rows(table, function) == []
+
+
+def test_a_text_that_the_provider_refuses_is_said(
+    db: Any, tmp_path: Path, provider: ProviderServer
+) -> None:
+    provider.poison = {ROWS[3]["text"]}
+    function = CachedOpenAIEmbeddings.create(base_url=f"{provider.url}/v1", on_error="null")
+    file = jsonl(tmp_path / "a.jsonl", [*ROWS[:5], {"id": 99, "text": None, "year": 1}])
+    with pytest.warns(EmbeddingWarning, match="refuses the text") as said:
+        tables.ingest(db, "t", [file], function=function)
+    assert len(said) == 1  # and nothing of the row without a text
+    rows = db.open_table("t").to_arrow().to_pylist()
+    assert [row["id"] for row in rows if row["vector"] is None] == [3, 99]
 
 
 def test_a_folder_of_texts_has_paths_for_keys(

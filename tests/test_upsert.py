@@ -10,7 +10,14 @@ import pyarrow as pa
 import pytest
 from lancedb.pydantic import LanceModel
 
-from lancedb_embedders import ConfigurationError, InputError, tables
+from lancedb_embedders import (
+    CachedOpenAIEmbeddings,
+    ConfigurationError,
+    EmbeddingWarning,
+    InputError,
+    tables,
+)
+from tests.providers import ProviderServer
 from tests.table_function import SEEN, LabelledEmbeddings, texts_table, wrong_rows
 
 TEXTS = [f"text number {i}" for i in range(10)]
@@ -138,6 +145,19 @@ def test_what_becomes_of_rows_with_nothing_to_embed_is_decided(
     assert wrong_rows(table, function) == []
     tables.upsert(table, [{"id": 22, "text": " "}], "id", on_bad_vectors="fill", fill_value=0.5)
     assert table.search().where("id = 22").to_list()[0]["vector"] == [0.5] * 8
+
+
+def test_a_text_that_the_provider_refuses_is_said(db: Any, provider: ProviderServer) -> None:
+    function = CachedOpenAIEmbeddings.create(base_url=f"{provider.url}/v1", on_error="null")
+    table = texts_table(db, TEXTS)
+    tables.attach(table, "text", "vector", function)
+    provider.poison = {"poison"}
+    rows = [{"id": 20, "text": "poison"}, {"id": 21, "text": "fine"}, {"id": 22, "text": None}]
+    with pytest.warns(EmbeddingWarning, match="refuses the text") as said:
+        tables.upsert(table, rows, "id", on_bad_vectors="null")
+    assert len(said) == 1  # and nothing of the row without a text
+    nulls = table.search().where("vector IS NULL").to_list()
+    assert sorted(row["id"] for row in nulls) == [20, 22]
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from lancedb.index import BTree
 
-from lancedb_embedders.embedder import Embedder
+from lancedb_embedders.embedder import Embedder, nulls_unreported
 from lancedb_embedders.errors import InputError
 from lancedb_embedders.functions.content_hash import hashes
 from lancedb_embedders.progress import progress_bar
@@ -110,19 +109,16 @@ class Loading:
             if known.source not in rows.column_names:
                 continue
             source = joined(rows[known.source])
-            with warnings.catch_warnings():
-                # A row without a text is kept, as the report of `check` shows.
-                warnings.filterwarnings("ignore", message=".*get no vector")
-                try:
+            try:
+                with nulls_unreported():  # they are kept, as the report of `check` shows
                     found = self._function(known).compute_source_embeddings(source)
-                except InputError as error:
-                    keys = [rows[self.source.key][row].as_py() for row in error.rows[:5]]
-                    raise type(error)(
-                        f"{error}. Rows are counted within a batch there; their "
-                        f"{self.source.key}: {', '.join(map(str, keys))}. Batches before it are in "
-                        "the table",
-                        error.rows,
-                    ) from None
+            except InputError as error:
+                keys = [rows[self.source.key][row].as_py() for row in error.rows[:5]]
+                raise type(error)(
+                    f"{error}. Rows are counted within a batch there; their {self.source.key}: "
+                    f"{', '.join(map(str, keys))}. Batches before it are in the table",
+                    error.rows,
+                ) from None
             field = schema.field(known.vector)
             rows = rows.append_column(field, as_column(found, field.type))
             if (hashed := hash_column(schema, known.vector)) is not None:

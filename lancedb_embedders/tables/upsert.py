@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lancedb_embedders.embedder import nulls_unreported
 from lancedb_embedders.errors import ConfigurationError, InputError, name_rows
 from lancedb_embedders.functions.content_hash import hashes
 from lancedb_embedders.tables.columns import as_column, joined
@@ -148,8 +148,7 @@ class _Batch:
             for known in embedded_columns(self.schema).values()
             if known.source in names and known.vector not in names
         ]
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*get no vector")  # said below
+        with nulls_unreported():
             for known in made:
                 data = self._with_vector(data, known)
         for known in made:

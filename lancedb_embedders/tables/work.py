@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
-from lancedb_embedders.embedder import Embedder
+from lancedb_embedders.embedder import Embedder, nulls_unreported
 from lancedb_embedders.errors import EmbeddingWarning, InputError
 from lancedb_embedders.functions.content_hash import hashes
 from lancedb_embedders.settings import settings
@@ -18,8 +17,6 @@ from lancedb_embedders.tables.job import Job
 from lancedb_embedders.tables.parts import Parts
 from lancedb_embedders.tables.reading import Read, Reader
 from lancedb_embedders.tables.slices import Slice
-
-_NULLS = re.compile(r"rows have no \w+ \(")
 
 
 @dataclass(frozen=True)
@@ -95,12 +92,12 @@ class Worker:
         with warnings.catch_warnings(record=True) as caught, settings.override(progress=False):
             warnings.simplefilter("always", EmbeddingWarning)
             try:
-                found = self.function.compute_source_embeddings(values)
+                # A warning a batch would drown the rest.
+                with nulls_unreported():
+                    found = self.function.compute_source_embeddings(values)
             except InputError as error:
                 raise _located(error, read) from None
         said = [str(one.message) for one in caught if issubclass(one.category, EmbeddingWarning)]
-        # Rows without a text are counted by the caller; a warning a batch would drown the rest.
-        said = [message for message in said if not _NULLS.search(message)]
         return as_column(found, self.job.dtype), tuple(said)
 
     def _changes_something(self, vectors: pa.Array) -> bool:
