@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from lancedb_embedders import Batch, Embedder, InputError
+from tests.counting import vectors_for
 
 
 class LabelledEmbeddings(Embedder, registry_name="labelled"):
@@ -30,12 +30,7 @@ class LabelledEmbeddings(Embedder, registry_name="labelled"):
         if unfit:
             raise InputError("a text is unfit", batch.rows(unfit))
         SEEN.extend(batch.inputs)
-        return np.stack([self.vector_of(text) for text in batch.inputs])
-
-    def vector_of(self, text: str) -> npt.NDArray[np.float32]:
-        digest = blake2b(f"{self.name} {text}".encode(), digest_size=16).digest()
-        seed = int.from_bytes(digest, "little")
-        return np.random.default_rng(seed).normal(size=self.dim).astype(np.float32)
+        return vectors_for(list(batch.inputs), self.name, self.dim)
 
 
 #: Texts that were embedded in this process.

@@ -101,7 +101,7 @@ def test_rows_without_a_text_are_kept(
 def test_a_text_that_the_provider_refuses_is_said(
     db: Any, tmp_path: Path, provider: ProviderServer
 ) -> None:
-    provider.poison = {ROWS[3]["text"]}
+    provider.poison = {str(ROWS[3]["text"])}
     function = CachedOpenAIEmbeddings.create(base_url=f"{provider.url}/v1", on_error="null")
     file = jsonl(tmp_path / "a.jsonl", [*ROWS[:5], {"id": 99, "text": None, "year": 1}])
     with pytest.warns(EmbeddingWarning, match="refuses the text") as said:

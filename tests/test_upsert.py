@@ -17,6 +17,7 @@ from lancedb_embedders import (
     InputError,
     tables,
 )
+from tests.counting import vectors_for
 from tests.providers import ProviderServer
 from tests.table_function import SEEN, LabelledEmbeddings, texts_table, wrong_rows
 
@@ -127,7 +128,7 @@ def test_vectors_that_are_given_are_kept(db: Any, function: LabelledEmbeddings) 
     table = texts_table(db, TEXTS)
     tables.attach(table, "text", "vector", function)
     SEEN.clear()
-    given = function.vector_of("another")
+    given = vectors_for(["another"])[0]
     tables.upsert(table, [{"id": 1, "text": "x", "vector": given.tolist()}], "id")
     assert SEEN == []
     row = table.search().where("id = 1").to_list()[0]
@@ -179,6 +180,15 @@ def test_what_cannot_be_merged_is_said(
         tables.upsert(table, rows, on)
     table.checkout_latest()
     assert table.version == version
+
+
+def test_a_text_that_cannot_be_embedded_is_named_by_its_row_among_those_given(
+    table: Any,
+) -> None:
+    rows = [{"id": i, "text": TEXTS[i]} for i in range(8)]
+    rows[6]["text"] = "unfit"
+    with pytest.raises(InputError, match=r"of those given it is row 6\. Batches before"):
+        tables.upsert(table, rows, "id", batch_rows=4)
 
 
 def test_a_vector_of_the_wrong_size_is_refused(db: Any, function: LabelledEmbeddings) -> None:

@@ -8,11 +8,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from lancedb.index import BTree
 
-from lancedb_embedders.embedder import Embedder, nulls_unreported
-from lancedb_embedders.errors import InputError
+from lancedb_embedders.embedder import Embedder
 from lancedb_embedders.functions.content_hash import hashes
 from lancedb_embedders.progress import progress_bar
-from lancedb_embedders.tables.columns import as_column, joined
+from lancedb_embedders.tables.columns import joined
+from lancedb_embedders.tables.embedding import embedded
 from lancedb_embedders.tables.read_files import Source
 from lancedb_embedders.tables.recorded import (
     Recorded,
@@ -104,23 +104,18 @@ class Loading:
         self.table.checkout_latest()
 
     def _with_vectors(self, rows: pa.Table) -> pa.Table:
-        schema = self.table.schema
+        schema, keys = self.table.schema, rows[self.source.key]
+
+        def located(bad: list[int]) -> str:
+            shown = ", ".join(str(keys[row]) for row in bad[:5])
+            return f"their {self.source.key}: {shown}. Batches before it are in the table"
+
         for known in embedded_columns(schema).values():
             if known.source not in rows.column_names:
                 continue
-            source = joined(rows[known.source])
-            try:
-                with nulls_unreported():  # they are kept, as the report of `check` shows
-                    found = self._function(known).compute_source_embeddings(source)
-            except InputError as error:
-                keys = [rows[self.source.key][row].as_py() for row in error.rows[:5]]
-                raise type(error)(
-                    f"{error}. Rows are counted within a batch there; their {self.source.key}: "
-                    f"{', '.join(map(str, keys))}. Batches before it are in the table",
-                    error.rows,
-                ) from None
-            field = schema.field(known.vector)
-            rows = rows.append_column(field, as_column(found, field.type))
+            source, field = joined(rows[known.source]), schema.field(known.vector)
+            vectors = embedded(self._function(known), source, field.type, located)
+            rows = rows.append_column(field, vectors)
             if (hashed := hash_column(schema, known.vector)) is not None:
                 rows = rows.append_column(schema.field(hashed), hashes(source))
         return rows

@@ -12,11 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lancedb_embedders.embedder import nulls_unreported
 from lancedb_embedders.errors import ConfigurationError, InputError, name_rows
 from lancedb_embedders.functions.content_hash import hashes
-from lancedb_embedders.tables.columns import as_column, joined
-from lancedb_embedders.tables.place import Place, place_of
+from lancedb_embedders.tables.columns import as_column, joined, placed
+from lancedb_embedders.tables.embedding import embedded
+from lancedb_embedders.tables.place import place_of
 from lancedb_embedders.tables.recorded import (
     Recorded,
     embedded_columns,
@@ -113,10 +113,12 @@ def upsert(
     totals: Counter[str] = Counter()
     incoming, first = each_row(rows), 0
     while batch := list(islice(incoming, batch_rows)):
-        merged = _Batch(place, table, keys, _as_table(batch, table.schema, keys, first))
-        data = merged.with_vectors(on_bad_vectors, fill_value, first)
+        dataset = place.dataset()
+        read = _as_table(batch, table.schema, keys, first)
+        merged = _Batch(dataset, table.schema, keys, read, first)
+        data = merged.with_vectors(on_bad_vectors, fill_value)
         # LanceDB's own would embed again whatever comes without vectors.
-        merge = place.dataset().merge_insert(keys)
+        merge = dataset.merge_insert(keys)
         result = merge.when_matched_update_all().when_not_matched_insert_all().execute(data)
         totals.update(
             inserted=result["num_inserted_rows"],
@@ -132,14 +134,17 @@ def upsert(
 class _Batch:
     """Rows of one commit, and what the table has under their keys."""
 
-    def __init__(self, place: Place, table: Any, keys: list[str], rows: pa.Table) -> None:
+    def __init__(
+        self, dataset: Any, schema: pa.Schema, keys: list[str], rows: pa.Table, first: int
+    ) -> None:
         self.rows = rows
         self.keys = keys
-        self.schema = table.schema
+        self.schema = schema
+        self.first = first
         self.embedded = self.reused = 0
-        self._dataset = place.dataset()
+        self._dataset = dataset
 
-    def with_vectors(self, on_bad: OnBadVectors, fill_value: float, first: int) -> pa.Table:
+    def with_vectors(self, on_bad: OnBadVectors, fill_value: float) -> pa.Table:
         """Return the rows with a vector and a hash for each embedded column that they have."""
         data = self.rows
         names = set(data.column_names)
@@ -148,11 +153,10 @@ class _Batch:
             for known in embedded_columns(self.schema).values()
             if known.source in names and known.vector not in names
         ]
-        with nulls_unreported():
-            for known in made:
-                data = self._with_vector(data, known)
         for known in made:
-            data = _without_bad(data, known.vector, on_bad, fill_value, first)
+            data = self._with_vector(data, known)
+        for known in made:
+            data = _without_bad(data, known.vector, on_bad, fill_value, self.first)
         return data
 
     def _with_vector(self, data: pa.Table, known: Recorded) -> pa.Table:
@@ -165,25 +169,23 @@ class _Batch:
             vector is not None and then is not None and then == new
             for (vector, then), new in zip(before, now.to_pylist(), strict=True)
         ]
-        changed = pa.array([not keep for keep in kept])
+        changed = np.flatnonzero(~np.array(kept, dtype=bool))
         dtype = self.schema.field(known.vector).type
-        texts = source.filter(changed)
+
+        def located(rows: list[int]) -> str:
+            given = [self.first + int(changed[row]) for row in rows]
+            return f"of those given it is {name_rows(given)}. Batches before it are in the table"
+
+        texts = source.take(pa.array(changed))
         made = (
-            as_column(recorded_function(known).compute_source_embeddings(texts), dtype)
+            embedded(recorded_function(known), texts, dtype, located)
             if len(texts)
             else pa.nulls(0, dtype)
         )
-        reused = pa.array([v for (v, _), keep in zip(before, kept, strict=True) if keep], dtype)
-        order = [0] * len(kept)
-        new_at, old_at = 0, len(made)
-        for row, keep in enumerate(kept):
-            if keep:
-                order[row], old_at = old_at, old_at + 1
-            else:
-                order[row], new_at = new_at, new_at + 1
-        vectors = pa.concat_arrays([made, reused]).take(pa.array(order, pa.int64()))
+        reused = [vector if keep else None for (vector, _), keep in zip(before, kept, strict=True)]
+        vectors = placed(pa.array(reused, dtype), made, changed, len(kept))
         self.embedded += len(made) - made.null_count
-        self.reused += len(reused)
+        self.reused += len(kept) - len(changed)
         data = data.append_column(pa.field(known.vector, dtype), vectors)
         if hashed is not None:
             data = data.append_column(self.schema.field(hashed), now)

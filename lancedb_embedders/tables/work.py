@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from lancedb_embedders.embedder import Embedder, nulls_unreported
-from lancedb_embedders.errors import EmbeddingWarning, InputError
+from lancedb_embedders.embedder import Embedder
+from lancedb_embedders.errors import EmbeddingWarning
 from lancedb_embedders.functions.content_hash import hashes
 from lancedb_embedders.settings import settings
-from lancedb_embedders.tables.columns import as_column
+from lancedb_embedders.tables.embedding import embedded
 from lancedb_embedders.tables.job import Job
 from lancedb_embedders.tables.parts import Parts
 from lancedb_embedders.tables.reading import Read, Reader
@@ -89,16 +89,19 @@ class Worker:
     def _embed(self, values: pa.Array, read: list[Read]) -> tuple[pa.Array, tuple[str, ...]]:
         if self.function is None or not len(values):
             return pa.nulls(len(values), self.job.dtype), ()
+
+        def located(rows: list[int]) -> str:
+            row_ids = np.concatenate([one.row_ids for one in read])[rows[:5]].tolist()
+            return (
+                f"to see them in the table: table.take_row_ids({row_ids}). What was finished "
+                "before is kept"
+            )
+
         with warnings.catch_warnings(record=True) as caught, settings.override(progress=False):
             warnings.simplefilter("always", EmbeddingWarning)
-            try:
-                # A warning a batch would drown the rest.
-                with nulls_unreported():
-                    found = self.function.compute_source_embeddings(values)
-            except InputError as error:
-                raise _located(error, read) from None
+            vectors = embedded(self.function, values, self.job.dtype, located)
         said = [str(one.message) for one in caught if issubclass(one.category, EmbeddingWarning)]
-        return as_column(found, self.job.dtype), tuple(said)
+        return vectors, tuple(said)
 
     def _changes_something(self, vectors: pa.Array) -> bool:
         if self.job.in_new_column:
@@ -116,16 +119,3 @@ class Worker:
             columns[self.job.hashed] = hashes(read.values)
         with self.job.place.storage_errors("keeping vectors"):
             self.parts.write(read.one, pa.table(columns, schema=self.parts.schema))
-
-
-def _located(error: InputError, read: list[Read]) -> InputError:
-    """Say which rows of the table are meant: the function counts them within its batch."""
-    row_ids = np.concatenate([one.row_ids for one in read])
-    rows = [int(row_ids[row]) for row in error.rows if row < len(row_ids)]
-    if not rows:
-        return error
-    return type(error)(
-        f"{error}. Rows are counted within a batch there; to see them in the table: "
-        f"table.take_row_ids({rows[:5]}). What was finished before is kept",
-        error.rows,
-    )
