@@ -12,6 +12,7 @@ from hashlib import blake2b
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from lancedb.embeddings import EmbeddingFunction, get_registry
 
 NAME = "content-hash"
@@ -28,6 +29,21 @@ def hashes(values: pa.Array | pa.ChunkedArray) -> pa.Array:
         Texts, bytes, or structs of several fields.
     """
     return pa.array([None if v is None else _hash(v) for v in values.to_pylist()], type=TYPE)
+
+
+def compared(values: pa.Array | pa.ChunkedArray, kept: Any) -> tuple[Any, Any]:
+    """Return which values have another hash than is kept of them, and of which none is kept.
+
+    Parameters
+    ----------
+    values : pyarrow.Array or pyarrow.ChunkedArray
+        As in `hashes`; nulls are in neither.
+    kept : pyarrow.Array or pyarrow.ChunkedArray
+        Hashes, as long.
+    """
+    now = hashes(values)
+    differs = pc.fill_null(pc.not_equal(now, kept), False)
+    return differs, pc.and_(pc.is_null(kept), pc.is_valid(now))
 
 
 def _hash(value: Any) -> bytes:

@@ -14,7 +14,7 @@ from lancedb.util import is_vector_column
 
 from lancedb_embedders.embedder import Embedder
 from lancedb_embedders.errors import ConfigurationError, EmbeddingError, ModelDriftError
-from lancedb_embedders.functions.content_hash import hashes
+from lancedb_embedders.functions.content_hash import compared
 from lancedb_embedders.hosted.embedder import HostedEmbedder
 from lancedb_embedders.inputs.text import is_blank
 from lancedb_embedders.local.probe import MIN_COSINE
@@ -149,11 +149,10 @@ def _stale(dataset: Any, known: Recorded) -> tuple[int | None, int | None]:
     stale = unknown = 0
     scanner = dataset.scanner(columns=[known.source, hashed, known.vector], batch_size=4096)
     for batch in scanner.to_batches():
-        now, then = hashes(batch[known.source]), batch[hashed]
+        differs, unkept = compared(batch[known.source], batch[hashed])
         filled = pc.is_valid(batch[known.vector])
-        unknown += pc.sum(pc.and_(filled, pc.and_(pc.is_null(then), pc.is_valid(now)))).as_py() or 0
-        differs = pc.fill_null(pc.not_equal(now, then), False)
-        gone = pc.and_(pc.is_null(now), filled)
+        gone = pc.and_(pc.is_null(batch[known.source]), filled)
+        unknown += pc.sum(pc.and_(filled, unkept)).as_py() or 0
         stale += pc.sum(pc.or_(differs, gone)).as_py() or 0
     return int(stale), int(unknown)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from copy import copy
 from typing import Any
 from uuid import uuid4
 
@@ -50,10 +51,10 @@ class Assembler:
         self._written: dict[tuple[int, str], str] = {}
         self._schema: tuple[Any, Any] | None = None
 
-    def files(self, dataset: Any) -> dict[int, str]:
+    def files(self, dataset: Any, done: Iterable[Slice]) -> dict[int, str]:
         """Return the names of data files by fragment, of a version of which nothing remains."""
         fields = counted_fields(dataset, self.job)
-        finished = by_fragment(self.parts.finished())
+        finished = by_fragment(done)
         found: dict[int, str] = {}
         new: list[tuple[int, str]] = []
         try:
@@ -182,7 +183,6 @@ def switch(dataset: Any, job: Job, files: Mapping[int, str], schema: Any) -> Any
 def patch(dataset: Any, job: Job, files: Mapping[int, str]) -> Any:
     """Put data files in the place of what columns hold in some fragments; see `switch`."""
     import lance
-    from lance.fragment import DataFile
 
     schema = dataset.lance_schema
     replaced = set().union(*(leaves(schema.field(field.name)) for field in job.new_fields()))
@@ -194,17 +194,9 @@ def patch(dataset: Any, job: Job, files: Mapping[int, str]) -> Any:
         for file in fragment.metadata.files:
             fields = [_REPLACED if one in replaced else one for one in file.fields]
             if any(one != _REPLACED for one in fields):
-                old.append(
-                    DataFile(
-                        str(file.path),
-                        fields,
-                        file.column_indices,
-                        file.file_major_version,
-                        file.file_minor_version,
-                        file.file_size_bytes,
-                        file.base_id,
-                    )
-                )
+                kept = copy(file)
+                kept.fields = fields
+                old.append(kept)
         new = data_file(schema, job, files[fragment.fragment_id], fragment.metadata)
         fragments.append(dataclasses.replace(fragment.metadata, files=[*old, new]))
     operation = lance.LanceOperation.Update(
@@ -241,18 +233,18 @@ def _schema(dataset: Any, job: Job, metadata: dict[str, str], scratch: str) -> A
     import lance
 
     options = job.place.storage_options
-    copy = dataset.shallow_clone(scratch, dataset.version, storage_options=options)
+    clone = dataset.shallow_clone(scratch, dataset.version, storage_options=options)
     try:
         fields = job.new_fields()
-        gone = [field.name for field in fields if field.name in copy.schema.names]
+        gone = [field.name for field in fields if field.name in clone.schema.names]
         # Added before the old ones go: Lance would give their numbers away again, and take old
         # data files for new ones.
-        copy.add_columns(pa.schema([field.with_name(_NEW + field.name) for field in fields]))
+        clone.add_columns(pa.schema([field.with_name(_NEW + field.name) for field in fields]))
         if gone:
-            copy.drop_columns(gone)
-        copy.alter_columns(*({"path": _NEW + one.name, "name": one.name} for one in fields))
-        copy.update_schema_metadata(metadata, replace=True)
-        return copy.lance_schema
+            clone.drop_columns(gone)
+        clone.alter_columns(*({"path": _NEW + one.name, "name": one.name} for one in fields))
+        clone.update_schema_metadata(metadata, replace=True)
+        return clone.lance_schema
     finally:
         lance.LanceDataset.drop(scratch, storage_options=options, ignore_not_found=True)
 

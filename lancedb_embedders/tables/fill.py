@@ -74,19 +74,20 @@ def fill(
         with guarded("reading the table"):
             dataset = committed = job.place.dataset()
             before, noted = noted, work_on(dataset.schema, job.vector)
+            done = parts.finished()
             if round_number == 0:
-                tally.resumed = finished_rows(dataset, job, parts.finished())
+                tally.resumed = finished_rows(dataset, job, done)
             elif metadata and before != noted and noted and noted.job == job.key:
                 # Another process did the same, and was faster.
                 return tally.report(job, committed, False, began)
-            looked = parts.finished() if job.in_new_column else [*parts.finished(), *examined]
+            looked = done if job.in_new_column else [*done, *examined]
             todo = remaining(dataset, job, looked, size)
         if todo:
             examined |= _work(job, run, units(todo, size), tally, progress)
             continue
         try:
             with guarded("putting vectors into the table"):
-                files = assembler.files(dataset)
+                files = assembler.files(dataset, done)
                 if files or job.in_new_column:
                     committed = _committed(dataset, job, assembler, files, metadata)
         except PartsGoneError:

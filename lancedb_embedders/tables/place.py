@@ -69,7 +69,7 @@ class Place:
         except (CommitConflictError, EmbeddingError):
             raise
         except (OSError, RuntimeError, pa.ArrowException) as error:
-            reason = str(error).split(", /")[0]
+            reason = reason_of(error)
             if "KeyboardInterrupt" in reason:  # Ctrl-C while Arrow was reading
                 raise KeyboardInterrupt from None
             todo = "Call again"
@@ -81,6 +81,11 @@ class Place:
                 f"{what} failed in {self.uri}: {reason}. The table is whole, and what was finished "
                 f"is kept. {todo}: it goes on from there"
             ) from error
+
+
+def reason_of(error: Exception) -> str:
+    """Return what an error of Lance says, without where in its code that was."""
+    return str(error).split(", /")[0]
 
 
 def place_of(table: Any) -> Place:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lancedb_embedders.functions.content_hash import hashes
+from lancedb_embedders.functions.content_hash import compared
 from lancedb_embedders.tables.columns import joined
 from lancedb_embedders.tables.job import Job
 from lancedb_embedders.tables.slices import Slice, counted_fields, state_of
@@ -97,12 +97,12 @@ class Reader:
         if selection.kind in ("missing", "late"):
             return _mask(pc.and_(pc.is_null(table[self.job.vector]), pc.is_valid(source)))
         if selection.kind == "changed":
-            now = hashes(source).to_pylist()
-            then = table[str(self.job.hashed)].to_pylist()
-            stale = np.array([a != b for a, b in zip(now, then, strict=True)], dtype=bool)
+            then = table[str(self.job.hashed)]
+            differs, unkept = compared(source, then)
             # A text that is gone leaves no hash, and its vector must go too.
-            left = _mask(pc.and_(pc.is_null(source), pc.is_valid(table[self.job.vector])))
-            return stale | left
+            left = pc.or_(pc.is_valid(table[self.job.vector]), pc.is_valid(then))
+            gone = pc.and_(pc.is_null(source), left)
+            return _mask(pc.or_(pc.or_(differs, unkept), gone))
         mask = np.ones(len(table), dtype=bool)
         if selection.kind == "where":
             offsets = self._matching(fragment, one.state)

@@ -11,7 +11,7 @@ from lancedb_embedders.embedder import Embedder
 from lancedb_embedders.errors import ConfigurationError
 from lancedb_embedders.tables.engines import Engine, How
 from lancedb_embedders.tables.job import Selection, function_of
-from lancedb_embedders.tables.place import Place, place_of
+from lancedb_embedders.tables.place import Place, place_of, reason_of
 from lancedb_embedders.tables.recorded import hash_column, one_embedded_column, recorded_function
 from lancedb_embedders.tables.report import Estimate, Report
 from lancedb_embedders.tables.run import (
@@ -284,7 +284,7 @@ def _selection(
         try:
             place.dataset().scanner(columns=[], filter=where, with_row_id=True, limit=1).to_table()
         except (ValueError, OSError) as error:
-            reason = str(error).split(", /")[0]
+            reason = reason_of(error)
             raise ConfigurationError(f"where={where!r} is no condition: {reason}") from None
         return Selection("where", where=where)
     if since is not None:

@@ -23,7 +23,7 @@ from lancedb_embedders.tables.estimate import estimate
 from lancedb_embedders.tables.fill import fill
 from lancedb_embedders.tables.job import FunctionSpec, Job, Kind, Selection, column_type, spec_of
 from lancedb_embedders.tables.parts import PREFIX, Parts, drop_folder, unfinished
-from lancedb_embedders.tables.place import Place
+from lancedb_embedders.tables.place import Place, reason_of
 from lancedb_embedders.tables.recorded import (
     Recorded,
     Work,
@@ -158,7 +158,7 @@ def _build(table: Any, vector: str, index: dict[str, Any]) -> bool:
         return True
     except (ValueError, RuntimeError, OSError) as error:
         # The vectors are in the table, and an error would be the same the next time.
-        reason = str(error).split(", /")[0]
+        reason = reason_of(error)
         warnings.warn(
             f"the index {index['name']!r} of {vector!r} could not be built again: {reason}. It was "
             f"{index['type']} with {index['options']}; until there is one, searches look at all "
