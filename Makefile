@@ -43,7 +43,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt torch
 	$(BIN)/pip install --quiet --constraint constraints.txt "pip>=25.1"
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[bundled,openvino,int8,clip,tables,ray,openai,cohere,voyage,google]" \
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[bundled,openvino,int8,clip,tables,ray,openai,cohere,voyage,google,clean,tools,train]" \
 		--group dev
 	touch $(STAMP)
 

@@ -6,7 +6,11 @@
 384
 """
 
-from lancedb_embedders import tables
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from lancedb_embedders import tables, tools
 from lancedb_embedders.batch import Batch, Partial
 from lancedb_embedders.cache import VectorCache
 from lancedb_embedders.embedder import Embedder
@@ -39,13 +43,33 @@ from lancedb_embedders.functions import (
     SbertEmbeddings,
 )
 from lancedb_embedders.hosted.offline import OfflineReport, embed_offline
-from lancedb_embedders.hosted.usage import CostEstimate, Usage, estimate_cost, usage
+from lancedb_embedders.hosted.usage import Usage, usage
 from lancedb_embedders.inputs.images import Image
 from lancedb_embedders.multivector import MultiVectors
 from lancedb_embedders.open_tables import follow_versions
 from lancedb_embedders.settings import settings
 from lancedb_embedders.tables.chunks import chunk_documents
 from lancedb_embedders.version import __version__
+
+if TYPE_CHECKING:
+    from lancedb_embedders.tools import (
+        QualityMonitor,
+        benchmark_models,
+        choose_model,
+        clean_text,
+        estimate_cost,
+        evaluate_classification,
+        evaluate_retrieval,
+        evaluate_sts,
+        expand_query,
+        find_batch_size,
+        fine_tune,
+        mine_hard_negatives,
+        pairs_from_clicks,
+        paraphrase,
+        recommend_model,
+        truncate_text,
+    )
 
 follow_versions()
 
@@ -60,7 +84,6 @@ __all__ = [
     "ClipEmbeddings",
     "ConfigurationError",
     "CostError",
-    "CostEstimate",
     "Embedder",
     "EmbeddingError",
     "EmbeddingWarning",
@@ -77,6 +100,7 @@ __all__ = [
     "OfflineReport",
     "Partial",
     "ProviderError",
+    "QualityMonitor",
     "SbertEmbeddings",
     "TableError",
     "TextTooLongError",
@@ -84,10 +108,31 @@ __all__ = [
     "VectorCache",
     "VectorError",
     "__version__",
+    "benchmark_models",
+    "choose_model",
     "chunk_documents",
+    "clean_text",
     "embed_offline",
     "estimate_cost",
+    "evaluate_classification",
+    "evaluate_retrieval",
+    "evaluate_sts",
+    "expand_query",
+    "find_batch_size",
+    "fine_tune",
+    "mine_hard_negatives",
+    "pairs_from_clicks",
+    "paraphrase",
+    "recommend_model",
     "settings",
     "tables",
+    "tools",
+    "truncate_text",
     "usage",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in tools.TOOLS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(tools, name)

@@ -19,7 +19,7 @@ from lancedb.pydantic import MultiVector as LanceMultiVector
 from lancedb.pydantic import Vector as LanceVector
 from pydantic import Field, field_validator
 
-from lancedb_embedders import output
+from lancedb_embedders import observers, output
 from lancedb_embedders.batch import Batch, Partial, Role
 from lancedb_embedders.errors import (
     ConfigurationError,
@@ -28,8 +28,9 @@ from lancedb_embedders.errors import (
     VectorError,
     name_rows,
 )
+from lancedb_embedders.inputs.clean import Step, cleaned, steps_of
 from lancedb_embedders.inputs.template import Template
-from lancedb_embedders.inputs.text import accept_texts, clean_text, is_blank
+from lancedb_embedders.inputs.text import accept_texts, is_blank
 from lancedb_embedders.multivector import MultiVectors, rows_for_lancedb
 from lancedb_embedders.stored import StoredFunction, process_option
 
@@ -49,8 +50,9 @@ class Embedder(StoredFunction, registry_name=None):
         Keep this many dimensions (Matryoshka); applied before `normalize`.
     quantization : {None, "float16", "binary"}
         What is stored for each dimension: 32 bits, 16 bits, or 1 bit.
-    clean : bool, default False
-        Bring text to Unicode NFC, drop invisible characters, squeeze white space.
+    clean : bool or tuple of {"html", "markdown", "urls"}, default False
+        Bring text to Unicode NFC, drop invisible characters, squeeze white space; and take out what
+        the steps say, see `lancedb_embedders.clean_text`. Documents and queries alike.
     template : str, optional
         Makes one text of several fields, like ``"{title}\n\n{body}"``; the source is then a
         nested model, or a struct column. Queries are plain texts.
@@ -66,9 +68,14 @@ class Embedder(StoredFunction, registry_name=None):
     normalize: bool = True
     truncate_dim: int | None = Field(default=None, ge=1)
     quantization: output.Quantization | None = None
-    clean: bool = False
+    clean: bool | tuple[Step, ...] = False
     template: str | None = None
     progress: bool | None = process_option()
+
+    @field_validator("clean", mode="before")
+    @classmethod
+    def _check_clean(cls, given: Any) -> Any:
+        return steps_of(given)
 
     @field_validator("template")
     @classmethod
@@ -111,7 +118,7 @@ class Embedder(StoredFunction, registry_name=None):
 
     def prepare(self, text: str) -> str:
         """Return what is embedded in place of `text`; extend it, equal results count as equal."""
-        return clean_text(text) if self.clean else text
+        return cleaned(text, self.clean)
 
     @property
     def multivector(self) -> bool:
@@ -220,6 +227,12 @@ class Embedder(StoredFunction, registry_name=None):
 
     def _compute(self, values: Any, role: Role) -> Any:
         batch = self.batch_of(values, role)
+        vectors = self._vectors_of(batch)
+        if observers.listening():
+            observers.tell(self, batch, vectors)
+        return vectors
+
+    def _vectors_of(self, batch: Batch) -> Any:
         if not batch.inputs:
             return [None] * len(batch.index)
         embedded = self.embed(batch)

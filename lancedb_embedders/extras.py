@@ -18,6 +18,9 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "cohere": ("cohere",),
     "voyage": ("voyageai",),
     "google": ("google.genai",),
+    "clean": ("bs4", "linkify_it", "markdown_it"),
+    "tools": ("ir_measures", "matplotlib", "psutil"),
+    "train": ("accelerate", "datasets"),
 }
 
 

@@ -14,10 +14,10 @@ from lancedb.pydantic import LanceModel
 from typer.testing import CliRunner
 
 from lancedb_embedders import ConfigurationError, SbertEmbeddings, autoload
-from lancedb_embedders.cli_autoload import autoload_app
+from lancedb_embedders.cli.autoload import autoload_app
 from tests.conftest import ROOT
 
-CLI = "from lancedb_embedders.cli_autoload import autoload_app; autoload_app()"
+CLI = "from lancedb_embedders.cli.autoload import autoload_app; autoload_app()"
 
 #: Code that stands in for LanceDB and for this package, and says when it runs.
 FAKE = "print('running', __name__)"

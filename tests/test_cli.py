@@ -16,7 +16,7 @@ import typer
 from lancedb.pydantic import LanceModel
 
 from lancedb_embedders import SbertEmbeddings, __version__
-from lancedb_embedders.cli_errors import clear_errors
+from lancedb_embedders.cli.errors import clear_errors
 
 
 def run(*args: str, cwd: Path, stdin: str = "", **env: str) -> subprocess.CompletedProcess[str]:

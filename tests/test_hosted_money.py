@@ -21,6 +21,12 @@ EXACT = counter("cl100k_base")
 TEXTS = [f"{i}: the cost of a text goes by its tokens" for i in range(100)]
 
 
+def dollars(texts: list[str]) -> float:
+    usd = estimate_cost(texts, "text-embedding-3-small").usd
+    assert usd is not None
+    return usd
+
+
 def exactly(text: str) -> int:
     return int(EXACT.count([text])[0])
 
@@ -93,8 +99,8 @@ def test_the_estimate_is_what_is_billed(provider: ProviderServer) -> None:
     assert estimate.exact
     assert (estimate.texts, estimate.tokens) == (100, function.usage().tokens)
     assert estimate.usd == pytest.approx(function.usage().usd)
-    assert estimate.batch_usd == pytest.approx(estimate.usd / 2)
-    assert estimate.source.startswith("https://")
+    assert estimate.batch_usd == pytest.approx(dollars(TEXTS) / 2)
+    assert str(estimate.source).startswith("https://")
 
 
 @pytest.mark.parametrize(
@@ -105,7 +111,7 @@ def test_the_estimate_is_what_is_billed(provider: ProviderServer) -> None:
         ("cached-google", "gemini-embedding-2"),
     ],
 )
-def test_without_a_tokenizer_it_is_an_upper_bound(
+def test_without_a_tokenizer_there_is_an_upper_bound(
     provider: ProviderServer, name: str, model: str
 ) -> None:
     provider.count_tokens = lambda text: len(text.encode())  # as many as there can be
@@ -113,7 +119,8 @@ def test_without_a_tokenizer_it_is_an_upper_bound(
     function = create(provider, name, name=model)
     embed(function, TEXTS)
     assert not estimate.exact
-    assert estimate.tokens >= function.usage().tokens
+    assert estimate.low <= estimate.tokens <= estimate.high
+    assert estimate.high >= function.usage().tokens
 
 
 def test_a_model_without_a_price_is_an_error() -> None:
@@ -125,7 +132,7 @@ def test_a_model_without_a_price_is_an_error() -> None:
 
 
 def test_more_than_max_cost_is_not_sent(db: Any, provider: ProviderServer) -> None:
-    cost = estimate_cost(TEXTS, "text-embedding-3-small").usd
+    cost = dollars(TEXTS)
     table = make_table(db, create(provider, max_cost=cost * 0.99))
     with pytest.raises(RuntimeError, match=r"100 texts to embed have [\d,]+ tokens.*Nothing was"):
         add(table, TEXTS)
@@ -134,7 +141,7 @@ def test_more_than_max_cost_is_not_sent(db: Any, provider: ProviderServer) -> No
 
 def test_exactly_max_cost_is_sent(provider: ProviderServer) -> None:
     provider.count_tokens = exactly
-    cost = estimate_cost(TEXTS, "text-embedding-3-small").usd
+    cost = dollars(TEXTS)
     function = create(provider, max_cost=cost)
     embed(function, TEXTS)
     embed(function, TEXTS)
@@ -145,7 +152,7 @@ def test_exactly_max_cost_is_sent(provider: ProviderServer) -> None:
 
 def test_max_cost_holds_over_the_batches_of_a_write(db: Any, provider: ProviderServer) -> None:
     provider.count_tokens = exactly
-    cost = estimate_cost(TEXTS, "text-embedding-3-small").usd
+    cost = dollars(TEXTS)
     table = make_table(db, create(provider, max_cost=cost * 0.55))
 
     def batches() -> Iterator[pa.RecordBatch]:

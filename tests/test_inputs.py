@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lancedb_embedders import EmbeddingError
-from lancedb_embedders.inputs.text import accept_texts, clean_text, is_blank
+from lancedb_embedders.inputs.clean import clean_text
+from lancedb_embedders.inputs.text import accept_texts, is_blank
 
 
 @given(st.lists(st.none() | st.text()))

@@ -1,14 +1,11 @@
-"""What requests came to, in tokens and US dollars, and what they would come to."""
+"""What requests came to, in tokens and US dollars."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import date
 
 from lancedb_embedders import catalog
-from lancedb_embedders.errors import ConfigurationError
 
 
 @dataclass(frozen=True)
@@ -87,37 +84,6 @@ def usage() -> dict[tuple[str, str], Usage]:
         return {key: ledger.total for key, ledger in _process.items()}
 
 
-@dataclass(frozen=True)
-class CostEstimate:
-    """What embedding some texts would cost.
-
-    Attributes
-    ----------
-    model : str
-        Name of the model.
-    texts : int
-        Texts that would be paid for: equal ones count once.
-    tokens : int
-        Their tokens: exact, or an upper bound.
-    exact : bool
-        Whether the tokens were counted by the model's own tokenizer; otherwise UTF-8 bytes were
-        counted, of which English has about four a token.
-    usd, batch_usd : float or None
-        US dollars at the normal price, and at the provider's for batches, if it has one.
-    source, date : str, datetime.date
-        Where the price was taken from, and when.
-    """
-
-    model: str
-    texts: int
-    tokens: int
-    exact: bool
-    usd: float
-    batch_usd: float | None
-    source: str
-    date: date
-
-
 def price_of(model: str, provider: str | None = None) -> catalog.Price | None:
     """Return the catalogue's price of a hosted model, or None."""
     card = catalog.find(model)
@@ -133,52 +99,3 @@ def dollars(model: str, provider: str, tokens: int, batch: bool = False) -> floa
         return None
     rate = price.batch_usd_per_million_tokens if batch else None
     return tokens * (price.usd_per_million_tokens if rate is None else rate) / 1e6
-
-
-def estimate_cost(texts: Iterable[str], model: str) -> CostEstimate:
-    """Say what embedding texts would cost, before anything is sent.
-
-    Parameters
-    ----------
-    texts : iterable of str
-        Texts, as they would be added; equal ones are paid once.
-    model : str
-        Name of a hosted model in the catalogue.
-
-    Raises
-    ------
-    ConfigurationError
-        The catalogue has no price for `model`.
-
-    Examples
-    --------
-    >>> estimate = estimate_cost(["Python is great"] * 1000, "text-embedding-3-small")
-    >>> estimate.texts, estimate.usd < 0.000001
-    (1, True)
-    """
-    from lancedb_embedders.hosted.tokens import counter
-
-    card = catalog.find(model)
-    if card is None or card.price is None:
-        priced = [known.name for known in catalog.cards().values() if known.price is not None]
-        raise ConfigurationError(
-            f"there is no price for {model!r} in the catalogue; there is one for: "
-            f"{', '.join(priced)}"
-        )
-    prompt = card.document_prompt
-    different = list(dict.fromkeys(prompt + text for text in texts if text and text.strip()))
-    counting = counter(card.encoding, card.tokenizer)
-    tokens = int(counting.count(different).sum()) if different else 0
-    usd = dollars(card.name, card.provider, tokens)
-    assert usd is not None
-    batch = card.price.batch_usd_per_million_tokens is not None
-    return CostEstimate(
-        model=card.name,
-        texts=len(different),
-        tokens=tokens,
-        exact=counting.exact,
-        usd=usd,
-        batch_usd=dollars(card.name, card.provider, tokens, batch=True) if batch else None,
-        source=card.price.source,
-        date=card.price.date,
-    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,14 +9,6 @@ import numpy as np
 import pyarrow as pa
 
 from lancedb_embedders.errors import InputError
-
-# Characters that show nothing and carry no meaning between words: control characters but
-# for white space, byte order mark, zero-width space, soft hyphen. The joiners U+200C and
-# U+200D stay, they change meaning in Persian, in Indic scripts and in emoji.
-_INVISIBLE = dict.fromkeys(
-    [c for c in range(0xA0) if unicodedata.category(chr(c)) == "Cc" and not chr(c).isspace()]
-    + [0xFEFF, 0x200B, 0x00AD]
-)
 
 
 def accept_texts(values: Any) -> list[str | None]:
@@ -54,17 +45,6 @@ def accept_texts(values: Any) -> list[str | None]:
 def is_blank(text: str | None) -> bool:
     """Tell whether `text` holds nothing to embed: null, empty, or only white space."""
     return text is None or not text.strip()
-
-
-def clean_text(text: str) -> str:
-    r"""Bring `text` to Unicode form NFC, drop invisible characters, squeeze white space.
-
-    Examples
-    --------
-    >>> clean_text("  co\u00adop\u200berate\n\n now ")
-    'cooperate now'
-    """
-    return " ".join(unicodedata.normalize("NFC", text).translate(_INVISIBLE).split())
 
 
 def _listed(values: Any) -> list[Any]:

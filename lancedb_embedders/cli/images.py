@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lancedb_embedders.cli_errors import clear_errors
+from lancedb_embedders.cli.errors import clear_errors
 from lancedb_embedders.errors import ConfigurationError
 from lancedb_embedders.extras import require
 from lancedb_embedders.functions import ClipEmbeddings

@@ -1,4 +1,4 @@
-"""The command line, ``lancedb-embedders``: what is not in a file of its own beside this one."""
+"""The command line, ``lancedb-embedders``: what is not in a file of its own in this folder."""
 
 from __future__ import annotations
 
@@ -15,10 +15,16 @@ from rich.table import Table
 from lancedb_embedders import catalog
 from lancedb_embedders.batch import Role
 from lancedb_embedders.cache import VectorCache, shared_cache
-from lancedb_embedders.cli_autoload import autoload_app
-from lancedb_embedders.cli_errors import clear_errors
-from lancedb_embedders.cli_images import images
-from lancedb_embedders.cli_tables import COMMANDS, created
+from lancedb_embedders.cli.autoload import autoload_app
+from lancedb_embedders.cli.benchmark import batch_size, benchmark
+from lancedb_embedders.cli.choose import CHOICES
+from lancedb_embedders.cli.errors import clear_errors
+from lancedb_embedders.cli.evaluate import evaluate_app
+from lancedb_embedders.cli.expand import expand
+from lancedb_embedders.cli.fine_tune import fine_tune
+from lancedb_embedders.cli.images import images
+from lancedb_embedders.cli.monitor import monitor
+from lancedb_embedders.cli.tables import COMMANDS, created
 from lancedb_embedders.embedder import Embedder
 from lancedb_embedders.errors import ConfigurationError
 from lancedb_embedders.extras import installed
@@ -30,9 +36,15 @@ app = typer.Typer(
     help="Embedding functions for LanceDB.", no_args_is_help=True, add_completion=False
 )
 app.command("images")(images)
-for command in COMMANDS:
+app.command("fine-tune")(fine_tune)
+app.command()(monitor)
+app.command()(expand)
+app.command()(benchmark)
+app.command("batch-size")(batch_size)
+for command in (*CHOICES, *COMMANDS):
     app.command()(command)
 app.add_typer(autoload_app, name="autoload")
+app.add_typer(evaluate_app, name="evaluate")
 
 cache_app = typer.Typer(help="Look after the vectors on disk.", no_args_is_help=True)
 app.add_typer(cache_app, name="cache")

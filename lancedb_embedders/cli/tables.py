@@ -11,7 +11,7 @@ import pyarrow as pa
 import typer
 from pydantic import TypeAdapter, ValidationError
 
-from lancedb_embedders.cli_errors import clear_errors
+from lancedb_embedders.cli.errors import clear_errors
 from lancedb_embedders.embedder import Embedder
 from lancedb_embedders.errors import ConfigurationError
 from lancedb_embedders.stored import registered
@@ -53,7 +53,7 @@ def attach(
 
     with _said():
         found = tables.attach(
-            _table(db, name, storage),
+            open_table(db, name, storage),
             source,
             vector,
             _made(function, option),
@@ -92,7 +92,7 @@ def reembed(
         if function is None and option:
             raise ConfigurationError("--option is of a function; name that by --function")
         found = tables.reembed(
-            _table(db, name, storage),
+            open_table(db, name, storage),
             None if function is None else _made(function, option),
             where,
             only_missing,
@@ -124,7 +124,7 @@ def refresh(
 
     with _said():
         found = tables.refresh(
-            _table(db, name, storage),
+            open_table(db, name, storage),
             vector,
             unknown=cast("Any", unknown),  # a wrong one is refused there
             dry_run=dry_run,
@@ -146,7 +146,7 @@ def check(
     from lancedb_embedders import tables
 
     with _said():
-        found = tables.check(_table(db, name, storage), vector, sample=sample)
+        found = tables.check(open_table(db, name, storage), vector, sample=sample)
         typer.echo(str(found))
         if not found.ok:
             raise typer.Exit(1)
@@ -190,7 +190,7 @@ def discard(db: Db, name: Name, storage: Storage = None) -> None:
     from lancedb_embedders import tables
 
     with _said():
-        count = tables.discard(_table(db, name, storage))
+        count = tables.discard(open_table(db, name, storage))
         typer.echo(f"{count} unfinished works deleted")
 
 
@@ -209,9 +209,13 @@ def created(registry_name: str, /, **options: Any) -> Embedder:
     return function
 
 
+def option_values(options: list[str] | None) -> dict[str, Any]:
+    """Return what `--option name=value` gave, values as JSON has them or as texts."""
+    return {key: _value(text) for key, text in _pairs(options).items()}
+
+
 def _made(function: str | None, options: list[str] | None) -> Embedder:
-    values = {key: _value(text) for key, text in _pairs(options).items()}
-    return created(function or "sbert", **values)
+    return created(function or "sbert", **option_values(options))
 
 
 @contextmanager
@@ -236,7 +240,8 @@ def _connected(db: str, storage: list[str] | None) -> Any:
     return lancedb.connect(db, storage_options=_pairs(storage) or None)
 
 
-def _table(db: str, name: str, storage: list[str] | None) -> Any:
+def open_table(db: str, name: str, storage: list[str] | None = None) -> Any:
+    """Return a table by its name; an error lists those that there are."""
     connection = _connected(db, storage)
     try:
         return connection.open_table(name)
@@ -281,3 +286,6 @@ def _since(text: str | None) -> Any:
         raise ConfigurationError(
             f"--changed-since {text!r} is neither a version nor a time like 2026-11-25T08:00"
         ) from None
+
+
+_table = open_table

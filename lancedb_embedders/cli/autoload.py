@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from lancedb_embedders import autoload
-from lancedb_embedders.cli_errors import clear_errors
+from lancedb_embedders.cli.errors import clear_errors
 
 autoload_app = typer.Typer(
     help="Register the functions wherever this environment imports LanceDB.",

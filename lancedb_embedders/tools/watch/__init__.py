@@ -1,0 +1,1 @@
+"""What `QualityMonitor` is made of."""

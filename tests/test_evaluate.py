@@ -1,0 +1,338 @@
+"""The published figures come out, and what is lost by an index or by bits is seen."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from lancedb.embeddings import get_registry
+from lancedb.index import IvfPq
+from lancedb.pydantic import LanceModel
+from lancedb.rerankers import LinearCombinationReranker
+from typer.testing import CliRunner
+
+from lancedb_embedders import (
+    ConfigurationError,
+    InputError,
+    SbertEmbeddings,
+    evaluate_classification,
+    evaluate_retrieval,
+    evaluate_sts,
+)
+from lancedb_embedders.cli import app
+from lancedb_embedders.tools.datasets import (
+    Labelled,
+    RetrievalSet,
+    ScoredPair,
+    read_beir,
+    read_labelled,
+)
+from lancedb_embedders.tools.metrics import retrieval_metrics
+from tests.table_function import LabelledEmbeddings
+
+CORPUS = {
+    "tea": "Green tea is steeped in hot water.",
+    "snow": "Snow falls in cold winters.",
+    "rust": "Rust is a fast programming language.",
+    "boat": "The boat leaves the harbour at nine.",
+}
+QUERIES = {"1": "a hot drink", "2": "compiled systems programming"}
+QRELS = {"1": {"tea": 1}, "2": {"rust": 2, "snow": 0}}
+PAIRS = [(5.0, "a cat", "a kitten"), (2.0, "a cat", "a dog"), (0.0, "a cat", "two taxes")]
+
+
+# -- published figures ---------------------------------------------------------------------------
+
+
+def test_sts_as_published(data: Path) -> None:
+    found = evaluate_sts("sbert", data / "stsb" / "sts-dev.tsv")
+    assert found.pairs == 1500
+    # embeddings-benchmark/results, STSBenchmark dev of all-MiniLM-L6-v2.
+    assert found.spearman == pytest.approx(86.72, abs=0.1)
+    assert found.pearson == pytest.approx(86.96, abs=0.1)
+
+
+def test_retrieval_as_measured_by_others(data: Path, tmp_path: Path) -> None:
+    found = evaluate_retrieval("sbert", data / "ir_classic" / "medline")
+    assert (found.queries, found.documents) == (30, 1033)
+    assert found.ndcg_at_10 == pytest.approx(78.75, abs=0.1)
+    assert found.recall_at_10 == pytest.approx(35.92, abs=0.1)
+    assert found.recall[100] == pytest.approx(95.79, abs=0.1)
+    assert (found.index, found.exact) == (None, None)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("folder", "ndcg"),
+    [("ir_classic/cranfield", 37.36), ("ir_classic/cisi", 41.93), ("scifact", 66.02)],
+)
+def test_more_sets_as_measured_by_others(data: Path, folder: str, ndcg: float) -> None:
+    found = evaluate_retrieval("sbert", data / folder)
+    assert found.ndcg_at_10 == pytest.approx(ndcg, abs=0.1)
+
+
+@pytest.mark.slow
+def test_sick_as_published(data: Path) -> None:
+    found = evaluate_sts("sbert", data / "sick_r" / "sick-train.tsv")
+    assert found.pairs == 4500
+    assert found.spearman == pytest.approx(77.58, abs=1)  # published for all splits
+
+
+def test_a_linear_probe(data: Path) -> None:
+    kept = {"card_arrival", "exchange_rate", "lost_or_stolen_card", "top_up_failed"}
+    train, test = (
+        [
+            one
+            for one in read_labelled(data / "intent_banking77" / f"{part}.tsv")
+            if one.label in kept
+        ]
+        for part in ("train", "test")
+    )
+    found = evaluate_classification("sbert", train, test)
+    assert (found.test, found.classes) == (160, 4)
+    assert found.accuracy > 97
+    assert found.f1 == pytest.approx(found.accuracy, abs=1)
+    assert found.majority == 25
+    assert evaluate_classification("sbert", train, test) == found
+
+
+# -- what is measured ----------------------------------------------------------------------------
+
+
+def test_metrics_are_those_of_the_formulas() -> None:
+    run = {"q": {"a": 3.0, "b": 2.0, "c": 1.0}, "nothing": {}}
+    found = retrieval_metrics(run, {"q": {"b": 2, "c": 1, "d": 3}, "unjudged": {"a": 0}})
+    gained = 2 / math.log2(3) + 1 / math.log2(4)
+    ideal = 3 / math.log2(2) + 2 / math.log2(3) + 1 / math.log2(4)
+    assert found["ndcg_at_10"] == pytest.approx(100 * gained / ideal)
+    assert found["mrr_at_10"] == 50
+    assert found["recall_at_1"] == 0
+    assert found["recall_at_5"] == pytest.approx(100 * 2 / 3)
+    # A query without an answer found nothing, and counts.
+    half = retrieval_metrics(run, {"q": {"b": 1}, "nothing": {"a": 1}})
+    assert half["mrr_at_10"] == 25
+    assert retrieval_metrics({}, {"q": {"b": 1}})["ndcg_at_10"] == 0
+
+
+def test_the_rank_within_a_table_is_what_counts(db: Any) -> None:
+    function = LabelledEmbeddings.create(dim=16)
+    texts = {str(i): f"text {i}" for i in range(50)}
+    qrels = {"same": {"7": 1}, "wrong": {"8": 1}}
+    found = evaluate_retrieval(function, {"same": "text 7", "wrong": "text 9"}, qrels, texts)
+    vectors = function.compute_source_embeddings(list(texts.values()))
+    order = np.argsort(-(vectors @ vectors[9]))
+    rank = 1 + [str(i) for i in order].index("8")
+    second = 1 / rank if rank <= 10 else 0.0
+    assert found.mrr_at_10 == pytest.approx(100 * (1 + second) / 2)
+
+
+@pytest.mark.parametrize("quantization", [None, "float16", "binary"])
+def test_quantization_is_within_what_is_measured(data: Path, quantization: Any) -> None:
+    sbert = get_registry().get("sbert").create(quantization=quantization)
+    found = evaluate_retrieval(sbert, data / "ir_classic" / "medline")
+    expected = {None: 78.75, "float16": 78.75, "binary": 70.0}[quantization]
+    assert found.ndcg_at_10 == pytest.approx(expected, abs=0.3 if quantization != "binary" else 8)
+    assert (found.ndcg_at_10 < 78) == (quantization == "binary")
+
+
+def test_an_index_is_told_apart_from_exact_search(data: Path) -> None:
+    coarse = IvfPq(distance_type="cosine", num_partitions=16, num_sub_vectors=8)
+    found = evaluate_retrieval("sbert", data / "ir_classic" / "medline", index=coarse, nprobes=1)
+    assert found.index == "IvfPq"
+    assert found.exact is not None
+    assert found.exact["ndcg_at_10"] == pytest.approx(78.75, abs=0.1)
+    assert found.ndcg_at_10 < found.exact["ndcg_at_10"] - 5
+    assert found.index_recall_at_10 is not None
+    assert 5 < found.index_recall_at_10 < 80
+    assert "exact" in str(found)
+
+
+def test_full_text_and_hybrid_search_of_a_table(data: Path, db: Any) -> None:
+    sbert: Any = SbertEmbeddings.create()
+
+    class Document(LanceModel):
+        number: str
+        text: str = sbert.SourceField()
+        vector: sbert.Vector() = sbert.VectorField()  # type: ignore[valid-type]
+
+    medline = read_beir(data / "ir_classic" / "medline")
+    table = db.create_table("medline", schema=Document)
+    table.add([{"number": key, "text": text} for key, text in medline.corpus.items()])
+    table.create_fts_index("text")
+    figures = {}
+    for query_type in ("vector", "fts", "hybrid"):
+        found = evaluate_retrieval(
+            table, medline, id_column="number", query_type=query_type, depth=20
+        )
+        figures[query_type] = found.ndcg_at_10
+        assert set(found.recall) == {1, 5, 10}
+    assert figures["vector"] == pytest.approx(78.75, abs=0.1)
+    assert figures["fts"] == pytest.approx(67.04, abs=3)  # BM25 of another tokenizer
+    assert figures["hybrid"] > figures["fts"]
+    weighted = evaluate_retrieval(
+        table,
+        medline,
+        id_column="number",
+        query_type="hybrid",
+        reranker=LinearCombinationReranker(weight=0.9),
+    )
+    assert weighted.ndcg_at_10 != pytest.approx(figures["hybrid"], abs=0.01)
+
+
+def test_a_document_of_several_rows_counts_by_its_best(db: Any) -> None:
+    function = LabelledEmbeddings.create(dim=16)
+    rows = [{"id": f"d{i // 8}", "text": f"chunk {i}"} for i in range(160)]
+
+    class Chunk(LanceModel):
+        id: str
+        text: str = function.SourceField()
+        vector: function.Vector() = function.VectorField()  # type: ignore[valid-type]
+
+    table = db.create_table("chunks", schema=Chunk)
+    table.add(rows)
+    # All twenty documents are found, though ten hits would hold fewer.
+    found = evaluate_retrieval(
+        table, {"q": "chunk 20"}, {"q": {f"d{i}": 1 for i in range(20)}}, depth=20
+    )
+    assert found.mrr_at_10 == 100
+    assert found.recall[10] == pytest.approx(50)
+    assert found.ndcg_at_10 == 100
+
+
+# -- what does not fit ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("pairs", "error", "message"),
+    [
+        ([(1.0, "a", "b"), (2.0, "", "b")], InputError, "row 1: expected a text"),
+        ([(1.0, "a", "b"), ("high", "a", "b")], InputError, "row 1: 'high' is no score"),
+        ([(1.0, "a", "b"), ("a", "b")], InputError, "row 1: expected a score and two texts"),
+        ([(1.0, "a", "b"), (1.0, "a", "c")], ConfigurationError, "different scores"),
+        ([], ConfigurationError, "two pairs at least"),
+    ],
+)
+def test_pairs_that_cannot_be_measured(pairs: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        evaluate_sts(LabelledEmbeddings.create(), pairs)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"queries": QUERIES}, "queries and qrels as dicts"),
+        ({"queries": QUERIES, "qrels": {"9": {"tea": 1}}, "corpus": CORPUS}, "'9' is judged"),
+        ({"queries": QUERIES, "qrels": QRELS}, "there is no corpus"),
+        (
+            {"queries": QUERIES, "qrels": {"1": {"tea": 0}}, "corpus": CORPUS},
+            "no query has",
+        ),
+        ({"queries": QUERIES, "qrels": QRELS, "corpus": CORPUS, "depth": 5}, "ten hits"),
+        (
+            {"queries": QUERIES, "qrels": QRELS, "corpus": CORPUS, "query_type": "best"},
+            "'best' is not known",
+        ),
+    ],
+)
+def test_retrieval_that_cannot_be_measured(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        evaluate_retrieval(LabelledEmbeddings.create(), **given)
+
+
+def test_tables_that_cannot_be_measured(db: Any) -> None:
+    plain = db.create_table("plain", [{"id": "a", "text": "b"}])
+    with pytest.raises(ConfigurationError, match=r"tables\.attach"):
+        evaluate_retrieval(plain, QUERIES, QRELS)
+    with pytest.raises(ConfigurationError, match=r"no column 'key'.*id, text"):
+        evaluate_retrieval(plain, QUERIES, QRELS, id_column="key")
+    with pytest.raises(ConfigurationError, match="full-text"):
+        evaluate_retrieval(plain, QUERIES, QRELS, query_type="fts")
+    with pytest.raises(ConfigurationError, match="expected a table or a function, got int"):
+        evaluate_retrieval(7, QUERIES, QRELS)
+    with pytest.raises(ConfigurationError, match=r"table\.create_index"):
+        evaluate_retrieval(plain, QUERIES, QRELS, index=IvfPq())
+
+
+def test_one_class_is_nothing_to_learn() -> None:
+    texts = [Labelled("a", "one"), Labelled("a", "two")]
+    with pytest.raises(ConfigurationError, match="two at least"):
+        evaluate_classification(LabelledEmbeddings.create(), texts, texts)
+    with pytest.raises(InputError, match="row 0"):
+        evaluate_classification(LabelledEmbeddings.create(), [("a", ""), ("b", "x")], texts)
+
+
+# -- results, and from a shell ---------------------------------------------------------------------
+
+
+def test_results_are_dicts_and_tables() -> None:
+    found = evaluate_retrieval(
+        LabelledEmbeddings.create(), RetrievalSet(CORPUS, QUERIES, QRELS, "small")
+    )
+    as_dict = found.to_dict()
+    assert json.loads(json.dumps(as_dict)) == as_dict
+    assert as_dict["recall"].keys() == {"1", "5", "10", "100"}
+    assert "small: 2 queries, 4 documents" in str(found)
+    assert "nDCG@10" in str(found)
+    pairs = [ScoredPair(*pair) for pair in PAIRS]
+    assert evaluate_sts("sbert", pairs).to_dict()["pairs"] == 3
+
+
+def test_from_a_shell(tmp_path: Path) -> None:
+    lines = ["score\tsentence1\tsentence2", *("\t".join(map(str, pair)) for pair in PAIRS)]
+    (tmp_path / "pairs.tsv").write_text("\n".join(lines), encoding="utf-8")
+    done = CliRunner().invoke(app, ["evaluate", "sts", str(tmp_path / "pairs.tsv"), "--json"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["spearman"] == pytest.approx(100)
+
+    write_beir(tmp_path / "set")
+    done = CliRunner().invoke(app, ["evaluate", "retrieval", str(tmp_path / "set"), "--json"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["ndcg_at_10"] == pytest.approx(100)
+
+    labelled = "label\ttext\nfood\ttea\nfood\tbread\ntools\thammer\ntools\tsaw\n"
+    (tmp_path / "labels.tsv").write_text(labelled, encoding="utf-8")
+    arguments = ["evaluate", "classification", *2 * [str(tmp_path / "labels.tsv")]]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    assert "100.00" in done.stdout
+
+    done = CliRunner().invoke(app, ["evaluate", "sts", str(tmp_path / "none.tsv")])
+    assert done.exit_code == 1
+    assert "there is no file" in done.stderr
+
+
+def test_a_table_from_a_shell(tmp_path: Path) -> None:
+    import lancedb
+
+    sbert: Any = SbertEmbeddings.create()
+
+    class Document(LanceModel):
+        id: str
+        text: str = sbert.SourceField()
+        vector: sbert.Vector() = sbert.VectorField()  # type: ignore[valid-type]
+
+    table: Any = lancedb.connect(tmp_path / "db").create_table("docs", schema=Document)
+    table.add([{"id": key, "text": text} for key, text in CORPUS.items()])
+    folder = str(write_beir(tmp_path / "set"))
+    named = ["--db", str(tmp_path / "db"), "--table", "docs"]
+    done = CliRunner().invoke(app, ["evaluate", "retrieval", folder, *named, "--json"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["documents"] == 4
+    done = CliRunner().invoke(app, ["evaluate", "retrieval", folder, *named, "--model", "sbert"])
+    assert done.exit_code == 1
+    assert "a table has its function" in done.stderr
+
+
+def write_beir(folder: Path) -> Path:
+    folder.mkdir()
+    for name, texts in (("corpus", CORPUS), ("queries", QUERIES)):
+        lines = [json.dumps({"_id": key, "text": text}) for key, text in texts.items()]
+        (folder / f"{name}.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    rows = [f"{q}\t{d}\t{grade}" for q, grades in QRELS.items() for d, grade in grades.items()]
+    text = "\n".join(["query-id\tcorpus-id\tscore", *rows])
+    (folder / "qrels.tsv").write_text(text, encoding="utf-8")
+    return folder
