@@ -92,7 +92,7 @@ def _reranker(folder: Path, trained: Path | None) -> Any:
 
 
 def _measure(name: str, folder: Path, most: int | None, reranker: Any, console: Console) -> Figures:
-    from lancedb_embedders.tools.datasets import RetrievalSet, read_beir
+    from lancedb_embedders.tools.evaluate.datasets import RetrievalSet, read_beir
 
     place, split = SETS[name]
     given = read_beir(data_folder() / place, split)
@@ -232,7 +232,7 @@ def _searched(given: Any, search: Callable[[str], Any], depth: int = 10) -> dict
 
 
 def _figures(run: Mapping[str, Sequence[str]], given: Any) -> dict[str, float]:
-    from lancedb_embedders.tools.metrics import retrieval_metrics
+    from lancedb_embedders.tools.evaluate.metrics import retrieval_metrics
 
     ranked = {
         key: {document: float(-rank) for rank, document in enumerate(documents)}

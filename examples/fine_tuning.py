@@ -22,7 +22,7 @@ from lancedb.pydantic import LanceModel
 
 from lancedb_embedders import settings, tables
 from lancedb_embedders.tools import evaluate_classification, fine_tune
-from lancedb_embedders.tools.datasets import Labelled, RetrievalSet, read_labelled
+from lancedb_embedders.tools.evaluate.datasets import Labelled, RetrievalSet, read_labelled
 from lancedb_embedders.tools.training_data import pairs_from_labels
 
 TEXTS = 10  # of each intent, to train on

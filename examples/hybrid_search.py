@@ -33,8 +33,8 @@ from sentence_transformers.cross_encoder import (
 from sentence_transformers.cross_encoder.losses import BinaryCrossEntropyLoss
 
 from lancedb_embedders.tools import expand_query
-from lancedb_embedders.tools.datasets import RetrievalSet, read_beir
-from lancedb_embedders.tools.metrics import retrieval_metrics
+from lancedb_embedders.tools.evaluate.datasets import RetrievalSet, read_beir
+from lancedb_embedders.tools.evaluate.metrics import retrieval_metrics
 
 TRAINING = "scifact"
 EVALUATION = "ir_classic/medline"

@@ -56,7 +56,7 @@ LIBRARIES = {
     "cache.shared": {"platformdirs"},
     "cli": {"typer", "rich"},
     "cli.autoload": {"typer"},
-    "cli.benchmark": {"typer", "rich"},
+    "cli.benchmark": {"typer"},
     "cli.choose": {"typer"},
     "cli.errors": {"typer", "rich"},
     "cli.evaluate": {"typer"},

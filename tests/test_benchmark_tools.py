@@ -35,7 +35,7 @@ from lancedb_embedders.cli import app
 from lancedb_embedders.tools.benchmark.compare import Benchmark, ModelFigures
 from lancedb_embedders.tools.benchmark.measure import Subject
 from lancedb_embedders.tools.benchmark.spread import Spread
-from lancedb_embedders.tools.datasets import read_pairs
+from lancedb_embedders.tools.evaluate.datasets import read_pairs
 from tests.hosted import create
 from tests.measured_functions import HELD, Cramped, Failing, Hungry, Logged, Stepped
 from tests.models import tiny_bert

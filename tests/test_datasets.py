@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lancedb_embedders import ConfigurationError, EmbeddingWarning, InputError
-from lancedb_embedders.tools.datasets import (
+from lancedb_embedders.tools.evaluate.datasets import (
     Labelled,
     ScoredPair,
     read_beir,

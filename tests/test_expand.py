@@ -22,7 +22,7 @@ from lancedb_embedders import (
     SbertEmbeddings,
 )
 from lancedb_embedders.tools import expand_query
-from lancedb_embedders.tools.datasets import read_beir
+from lancedb_embedders.tools.evaluate.datasets import read_beir
 from lancedb_embedders.tools.expand import term_vectors, vocabulary
 from lancedb_embedders.tools.expand.vocabulary import table_terms
 from lancedb_embedders.tools.expand.word_forms import WordForms

@@ -13,7 +13,7 @@ from lancedb import query as lancedb_query
 from lancedb.rerankers import LinearCombinationReranker, RRFReranker
 
 from lancedb_embedders.tools import expand_query
-from lancedb_embedders.tools.datasets import RetrievalSet, read_beir
+from lancedb_embedders.tools.evaluate.datasets import RetrievalSet, read_beir
 from tests.conftest import ROOT
 from tests.models import one_thread
 

@@ -27,7 +27,7 @@ from examples.similarity_finder import (
     __main__ as script,
 )
 from lancedb_embedders import ConfigurationError, EmbeddingWarning, InputError
-from lancedb_embedders.tools.datasets import ScoredPair, read_pairs
+from lancedb_embedders.tools.evaluate.datasets import ScoredPair, read_pairs
 
 TEXTS = [
     "The ferry leaves at nine.",

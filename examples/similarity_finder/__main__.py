@@ -15,7 +15,7 @@ from lancedb.embeddings import get_registry
 from lancedb.pydantic import LanceModel
 
 from examples.similarity_finder import SimilarityFinder, Threshold, compare, fit_threshold, judge
-from lancedb_embedders.tools.datasets import ScoredPair, read_pairs
+from lancedb_embedders.tools.evaluate.datasets import ScoredPair, read_pairs
 
 
 def split(pairs: Sequence[ScoredPair]) -> tuple[list[ScoredPair], list[ScoredPair]]:

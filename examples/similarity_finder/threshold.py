@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.metrics import average_precision_score, precision_recall_curve
 
 from lancedb_embedders import ConfigurationError
-from lancedb_embedders.tools.datasets import ScoredPair
+from lancedb_embedders.tools.evaluate.datasets import ScoredPair
 
 
 @dataclass(frozen=True)

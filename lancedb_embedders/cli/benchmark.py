@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from lancedb_embedders.cli.errors import clear_errors
+from lancedb_embedders.cli.output import AsJson, show
 
 Texts = Annotated[Path, typer.Option(help="Parquet, JSONL, CSV or text lines (.txt).")]
 Column = Annotated[str, typer.Option(help="Column of the texts.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def benchmark(
@@ -49,10 +47,7 @@ def benchmark(
             repeats=repeats,
             max_cost=max_cost,
         )
-        if as_json:
-            typer.echo(json.dumps(found.to_dict(), ensure_ascii=False))
-        else:
-            Console().print(found)
+        show(found, as_json)
         for file in (
             None if plot is None else found.plot(plot),
             None if html is None else found.html(html),
@@ -73,10 +68,7 @@ def batch_size(
 
     with clear_errors():
         found = find_batch_size(model, _read_texts(texts, column), repeats=repeats)
-        if as_json:
-            typer.echo(json.dumps(found.to_dict(), ensure_ascii=False))
-        else:
-            Console().print(found)
+        show(found, as_json)
 
 
 def _read_texts(file: Path, column: str) -> list[str]:

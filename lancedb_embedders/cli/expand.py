@@ -9,7 +9,7 @@ import typer
 
 from lancedb_embedders.cli.errors import clear_errors
 from lancedb_embedders.cli.output import AsJson, show
-from lancedb_embedders.cli.tables import _table
+from lancedb_embedders.cli.tables import open_table
 from lancedb_embedders.errors import ConfigurationError
 
 
@@ -53,7 +53,7 @@ def expand(
             known = _lines(vocabulary)
             embedder = function or "sbert"
         else:
-            known = _table(str(db), str(name), None)
+            known = open_table(str(db), str(name))
             embedder = function or table_function(known)[0]
         found = expand_query(
             embedder,

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from lancedb_embedders.cli.errors import clear_errors
-from lancedb_embedders.cli.tables import _table
+from lancedb_embedders.cli.tables import open_table
 
 
 def monitor(
@@ -34,7 +34,7 @@ def monitor(
     from lancedb_embedders.tools.monitor import QualityMonitor
 
     with clear_errors():
-        table = _table(db, name, None)
+        table = open_table(db, name)
         known = name if vector is None else f"{name}.{vector}"
         watch = QualityMonitor(name=known, history=history)
         found = watch.check_table(table, vector, sample=sample, since_version=since_version)

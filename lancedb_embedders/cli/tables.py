@@ -286,6 +286,3 @@ def _since(text: str | None) -> Any:
         raise ConfigurationError(
             f"--changed-since {text!r} is neither a version nor a time like 2026-11-25T08:00"
         ) from None
-
-
-_table = open_table

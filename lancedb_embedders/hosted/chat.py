@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -13,10 +12,10 @@ from lancedb_embedders.errors import ConfigurationError
 from lancedb_embedders.extras import require
 from lancedb_embedders.hosted import access, clients
 from lancedb_embedders.hosted.failures import Failure, from_http
+from lancedb_embedders.hosted.retries import retried
 from lancedb_embedders.settings import settings
 
 HOSTS = ("api.openai.com", ".api.openai.com")
-_FIRST_PAUSE, _LONGEST_PAUSE, _JITTER = 0.5, 30.0, 0.5
 #: From what OpenAI has to what any server takes: each is tried when the one before is refused.
 _FORMS = ("json_schema", "json_object", "none")
 
@@ -112,31 +111,8 @@ class Chat:
     def _with_retries(
         self, messages: Sequence[Mapping[str, str]], schema: Mapping[str, Any], form: str
     ) -> ChatAnswer:
-        import stamina
-
-        end, backoff = time.monotonic() + self.deadline, 0.0
-
-        def passes(error: Exception) -> bool | float:
-            if not isinstance(error, Failure) or error.kind != "retry":
-                return False
-            pause = max(backoff + _JITTER * random.random(), error.retry_after or 0.0)
-            if time.monotonic() + pause > end:
-                return False
-            # Slept through here and not by stamina, so that the end of all work ends it.
-            return False if self.stopped.wait(pause) else 0.0
-
-        for attempt in stamina.retry_context(
-            on=passes,
-            attempts=None,
-            timeout=None,
-            wait_initial=_FIRST_PAUSE,
-            wait_max=_LONGEST_PAUSE,
-            wait_jitter=0,
-        ):
-            with attempt:
-                backoff = attempt.next_wait
-                return self._once(messages, schema, form)
-        raise AssertionError("not reached")
+        end = time.monotonic() + self.deadline
+        return retried(lambda: self._once(messages, schema, form), lambda: end, self.stopped)
 
     def _once(
         self, messages: Sequence[Mapping[str, str]], schema: Mapping[str, Any], form: str

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import random
 import threading
 import time
 from collections import deque
@@ -16,11 +15,8 @@ from lancedb_embedders.hosted.failures import Failure
 from lancedb_embedders.hosted.limits import Limiter
 from lancedb_embedders.hosted.packing import Request
 from lancedb_embedders.hosted.provider import Answer
+from lancedb_embedders.hosted.retries import retried
 
-# Rate limits are waited for by the `Limiter`; these are for what else passes.
-_FIRST_PAUSE = 0.5
-_LONGEST_PAUSE = 30.0
-_JITTER = 0.5
 _LOOK = 0.2  # seconds between two looks at whether the process ends
 
 
@@ -166,39 +162,21 @@ class Sender:
         return []
 
     def _with_retries(self, request: Request) -> None:
-        import stamina
+        deadline = math.inf  # counted from when it is first sent
 
-        deadline, backoff = math.inf, 0.0
-
-        def passes(error: Exception) -> bool | float:
-            if not isinstance(error, Failure) or error.kind != "retry":
-                return False
-            pause = max(backoff + _JITTER * random.random(), error.retry_after or 0.0)
-            if time.monotonic() + pause > deadline:
-                return False
-            # Slept through here and not by stamina, so that the end of all work ends it.
-            return False if self._stop.wait(pause) else 0.0
-
-        for attempt in stamina.retry_context(
-            on=passes,
-            attempts=None,
-            timeout=None,
-            wait_initial=_FIRST_PAUSE,
-            wait_max=_LONGEST_PAUSE,
-            wait_jitter=0,
-        ):
-            with attempt:
-                backoff = attempt.next_wait
-                sent_at = self._limiter.acquire(
-                    request.tokens,
-                    self._stop,
-                    self._policy.requests_per_minute,
-                    self._policy.tokens_per_minute,
-                )
-                if sent_at is None:
-                    return
+        def attempt() -> None:
+            nonlocal deadline
+            sent_at = self._limiter.acquire(
+                request.tokens,
+                self._stop,
+                self._policy.requests_per_minute,
+                self._policy.tokens_per_minute,
+            )
+            if sent_at is not None:
                 deadline = min(deadline, sent_at + self._policy.deadline)
                 self._attempt(request, sent_at)
+
+        retried(attempt, lambda: deadline, self._stop)
 
     def _attempt(self, request: Request, sent_at: float) -> None:
         with self._idle:

@@ -133,8 +133,9 @@ def _tags() -> re.Pattern[str]:
     require("clean", "cleaning of HTML")
     from bs4.builder import HTMLTreeBuilder
 
-    theirs = HTMLTreeBuilder.DEFAULT_BLOCK_ELEMENTS | HTMLTreeBuilder.DEFAULT_EMPTY_ELEMENT_TAGS
-    any_name = "|".join(sorted({*_OTHER.split(), *theirs}))
+    empty = HTMLTreeBuilder.DEFAULT_EMPTY_ELEMENT_TAGS or ()
+    names = {*_OTHER.split(), *HTMLTreeBuilder.DEFAULT_BLOCK_ELEMENTS, *empty}
+    any_name = "|".join(sorted(names))
     return re.compile(rf"<(?!/?(?:{any_name})(?:[\s/>]|$)|!--|!doctype\b)", re.IGNORECASE)
 
 

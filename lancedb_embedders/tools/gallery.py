@@ -5,9 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from html import escape
-from importlib.resources import files
 from io import BytesIO
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from lancedb_embedders.inputs.images.decode import decode, from_pixels
 from lancedb_embedders.inputs.images.image import FILE_BYTES, Image
 from lancedb_embedders.inputs.images.limits import ImageLimits
 from lancedb_embedders.inputs.images.read import read_image
+from lancedb_embedders.tools.page import page_html
 
 #: Pictures that one page may hold, for it to stay a page that opens at once.
 MOST_HITS = 200
@@ -73,28 +72,13 @@ def gallery_html(query: str | Image, hits: Sequence[Hit]) -> str:
     """
     if len(hits) > MOST_HITS:
         raise ConfigurationError(f"a page holds {MOST_HITS} pictures, not {len(hits):,}")
-    style = files(__package__).joinpath("gallery.css").read_text(encoding="utf-8")
-    digest = base64.b64encode(sha256(style.encode()).digest()).decode()
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; \
-style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{escape(_title(query))}</title>
-<style>{style}</style>
-</head>
-<body>
-{_header(query)}
+    body = f"""{_header(query)}
 <main>
 <h2>{"Nearest pictures, by cosine similarity" if hits else "No pictures found"}</h2>
 <ol>
 {"".join(map(_card, hits))}</ol>
-</main>
-</body>
-</html>
-"""
+</main>"""
+    return page_html(_title(query), ["gallery.css"], body, images=True)
 
 
 def _title(query: str | Image) -> str:

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from lancedb_embedders.errors import ConfigurationError, InputError
 from lancedb_embedders.inputs.text import is_blank
-from lancedb_embedders.tools.datasets import Labelled, ScoredPair, _records
+from lancedb_embedders.tools.evaluate.datasets import Labelled, ScoredPair, _records
 
 #: Names of columns, of which the first that is there counts.
 SCORES = ("score", "similarity_score", "similarity")

@@ -12,7 +12,12 @@ import numpy as np
 
 from lancedb_embedders.embedder import Embedder
 from lancedb_embedders.errors import ConfigurationError
-from lancedb_embedders.tools.datasets import (
+from lancedb_embedders.tools.evaluate import (
+    evaluate_classification,
+    evaluate_retrieval,
+    evaluate_sts,
+)
+from lancedb_embedders.tools.evaluate.datasets import (
     Labelled,
     RetrievalSet,
     ScoredPair,
@@ -21,14 +26,9 @@ from lancedb_embedders.tools.datasets import (
     read_labelled,
     read_pairs,
 )
-from lancedb_embedders.tools.evaluate import (
-    directions,
-    evaluate_classification,
-    evaluate_retrieval,
-    evaluate_sts,
-)
+from lancedb_embedders.tools.evaluate.measures import directions
+from lancedb_embedders.tools.evaluate.metrics import retrieval_metrics
 from lancedb_embedders.tools.live_model import LiveModel
-from lancedb_embedders.tools.metrics import retrieval_metrics
 from lancedb_embedders.tools.training_data import TrainingPair, training_set
 
 _DEPTH = 100

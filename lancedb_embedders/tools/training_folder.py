@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from lancedb_embedders.errors import ConfigurationError
 from lancedb_embedders.local.store import store
@@ -38,8 +38,8 @@ class Work:
     checkpoints : pathlib.Path
         Folder of checkpoints.
     model : pathlib.Path
-        Where the model is saved before it goes into place; a new path each time, since models in
-        memory are known by their path.
+        Where the model is saved before it goes into place. A new name each time: models in memory
+        are known by their path, and functions by the name of the folder.
     """
 
     folder: Path
@@ -99,7 +99,7 @@ def opened(folder: Path, identity: Mapping[str, Any], resume: bool) -> Iterator[
         with FileLock(checkpoints / "lock", timeout=0):
             if finished is None:
                 _prepare(checkpoints, identity, resume)
-            model = Path(tempfile.mkdtemp(prefix="model-", dir=checkpoints)) / folder.name
+            model = checkpoints / f"model-{uuid4().hex[:8]}"
             yield Work(folder, finished, checkpoints, model, identity)
             if finished is not None:
                 shutil.rmtree(checkpoints, ignore_errors=True)

@@ -65,7 +65,7 @@ def benchmark_models(
         Single queries; None: those of the retrieval set, else the first words of texts; 50 at most.
     evaluation : str, os.PathLike, RetrievalSet or list of ScoredPair, optional
         Folder of a retrieval set in the form of BEIR, which gives nDCG@10, or file of scored pairs,
-        which gives Spearman's correlation; or what `tools.datasets` reads of them.
+        which gives Spearman's correlation; or what `tools.evaluate.datasets` reads of them.
     repeats : int, default 3
         Turns of each model. Figures are medians of them, with the least and the most.
     max_cost : float, optional

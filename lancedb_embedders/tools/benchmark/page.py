@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-from hashlib import sha256
 from html import escape
-from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from lancedb_embedders.tools.benchmark.plot import Panel, panel_svg, panels
 from lancedb_embedders.tools.benchmark.result import SIZE, SPEED, figures_of
+from lancedb_embedders.tools.page import page_html
 from lancedb_embedders.tools.result import printable
 
 if TYPE_CHECKING:
@@ -26,26 +24,9 @@ def benchmark_html(benchmark: Benchmark) -> str:
     MissingExtraError
         Matplotlib is not installed.
     """
-    tools = files("lancedb_embedders.tools")
-    style = "".join(
-        tools.joinpath(name).read_text(encoding="utf-8")
-        for name in ("gallery.css", "benchmark/benchmark.css")
-    )
-    digest = base64.b64encode(sha256(style.encode()).digest()).decode()
     plots = "".join(_figure(panel, i) for i, panel in enumerate(panels(benchmark)))
     notes = "".join(f"<li>{_text(note)}</li>\n" for note in benchmark.notes())
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; \
-style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Embedding models</title>
-<style>{style}</style>
-</head>
-<body>
-<header><div>
+    body = f"""<header><div>
 <p>{benchmark.day.isoformat()}</p>
 <h1>Embedding models</h1>
 </div></header>
@@ -62,10 +43,8 @@ style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'">
 <h2>How it was measured</h2>
 {"".join(f"<p>{_text(remark)}</p>" for remark in benchmark.remarks())}
 {f'<h2>Notes</h2><ul class="notes">{notes}</ul>' if notes else ""}
-</main>
-</body>
-</html>
-"""
+</main>"""
+    return page_html("Embedding models", ["benchmark/benchmark.css"], body)
 
 
 def _column(heading: str) -> str:

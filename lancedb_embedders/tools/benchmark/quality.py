@@ -20,7 +20,7 @@ def evaluation_set(given: Any) -> tuple[str, Any]:
     ----------
     given : str, os.PathLike, RetrievalSet or list of ScoredPair
         A folder in the form of BEIR, a file of scored pairs, or what is read of these; see
-        `lancedb_embedders.tools.datasets`.
+        `lancedb_embedders.tools.evaluate.datasets`.
 
     Raises
     ------
@@ -29,7 +29,12 @@ def evaluation_set(given: Any) -> tuple[str, Any]:
     InputError
         A file has a row that is wrong.
     """
-    from lancedb_embedders.tools.datasets import RetrievalSet, ScoredPair, read_beir, read_pairs
+    from lancedb_embedders.tools.evaluate.datasets import (
+        RetrievalSet,
+        ScoredPair,
+        read_beir,
+        read_pairs,
+    )
 
     if isinstance(given, (str, os.PathLike)):
         path = Path(given)

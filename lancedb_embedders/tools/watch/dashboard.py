@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 import os
 from collections.abc import Sequence
 from datetime import datetime
-from hashlib import sha256
 from html import escape
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +13,7 @@ import numpy as np
 
 from lancedb_embedders.errors import ConfigurationError
 from lancedb_embedders.extras import require
+from lancedb_embedders.tools.page import page_html
 from lancedb_embedders.tools.watch import plots
 from lancedb_embedders.tools.watch.history import Entry
 from lancedb_embedders.tools.watch.report import FIGURES, Finding, shown
@@ -66,31 +64,15 @@ def dashboard_html(name: str, entries: Sequence[Entry]) -> str:
     require("tools", "The page of a monitor")
     if not entries:
         raise ConfigurationError(f"{name!r} has no checks yet that a page could show")
-    style = files(__package__).joinpath("dashboard.css").read_text(encoding="utf-8")
-    digest = base64.b64encode(sha256(style.encode()).digest()).decode()
-    title = escape(f"Quality of {name}")
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; \
-style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>{style}</style>
-</head>
-<body>
-{_header(name, entries)}
+    body = f"""{_header(name, entries)}
 <main>
 {_findings(entries)}
 {_figures(entries[-1])}
 {_lines(entries)}
 {_distributions(entries[-_DRAWN:])}
 {_map(entries[-_DRAWN:])}
-</main>
-</body>
-</html>
-"""
+</main>"""
+    return page_html(f"Quality of {name}", ["watch/dashboard.css"], body)
 
 
 def _header(name: str, entries: Sequence[Entry]) -> str:

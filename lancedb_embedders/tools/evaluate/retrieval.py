@@ -12,17 +12,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+from lancedb.index import FTS
 from lancedb.pydantic import LanceModel
 
 from lancedb_embedders.embedder import Embedder
 from lancedb_embedders.errors import ConfigurationError
 from lancedb_embedders.extras import require
 from lancedb_embedders.inputs.text import is_blank
-from lancedb_embedders.tools.datasets import RetrievalSet, read_beir
+from lancedb_embedders.tools.evaluate.datasets import RetrievalSet, read_beir
+from lancedb_embedders.tools.evaluate.metrics import CUTOFFS, retrieval_metrics
+from lancedb_embedders.tools.evaluate.searching import QueryType, Run, Search, indexed_by
 from lancedb_embedders.tools.given import function_of
-from lancedb_embedders.tools.metrics import CUTOFFS, retrieval_metrics
 from lancedb_embedders.tools.result import Result, rows_table
-from lancedb_embedders.tools.searching import QueryType, Run, Search, indexed_by
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -43,7 +44,7 @@ class RetrievalResult(Result):
     query_type : str
         ``"vector"``, ``"fts"`` or ``"hybrid"``.
     ndcg_at_10, mrr_at_10, map : float
-        See `lancedb_embedders.tools.metrics.retrieval_metrics`.
+        See `lancedb_embedders.tools.evaluate.metrics.retrieval_metrics`.
     recall : dict of int to float
         Depth -> share of the relevant documents that are among so many hits.
     index : str or None
@@ -277,7 +278,7 @@ def _table_of(
         if index is not None:
             table.create_index("vector", config=index)
         if query_type != "vector":
-            table.create_fts_index("text")
+            table.create_index("text", config=FTS())
         yield table, "vector"
 
 

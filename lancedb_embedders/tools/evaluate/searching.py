@@ -14,6 +14,9 @@ from lancedb_embedders.tools.given import table_function
 
 QueryType = Literal["vector", "fts", "hybrid"]
 
+# What LanceDB adds to rows; one that is not selected makes Lance warn at each query.
+_SCORES = {"vector": ["_distance"], "fts": ["_score"], "hybrid": []}
+
 #: Query id -> document id -> score, higher is better.
 Run = dict[str, dict[str, float]]
 
@@ -65,7 +68,7 @@ class Search:
         found: Run = {}
         with progress_bar(len(queries), "queries", None, desc="Searching") as bar:
             for (key, text), vector in zip(queries.items(), vectors, strict=True):
-                found[key] = self._ranked(lambda text=text, vector=vector: query(text, vector))
+                found[key] = self._ranked(partial(query, text, vector))
                 bar.update()
         return found
 
@@ -74,7 +77,7 @@ class Search:
         if self.query_type != "vector" and "FTS" not in kinds:
             raise ConfigurationError(
                 f'query_type="{self.query_type}" needs a full-text index; make one by '
-                "table.create_fts_index(column)"
+                "table.create_index(column, config=FTS())"
             )
 
     def _ranked(self, query: Callable[[], Any]) -> dict[str, float]:
@@ -83,7 +86,7 @@ class Search:
         while True:
             rows = query().limit(limit)
             if self.reranker is None:  # which may want to see any column
-                rows = rows.select([self.id_column])
+                rows = rows.select([self.id_column, *_SCORES[self.query_type]])
             found = rows.to_arrow()
             ids = list(dict.fromkeys(str(one) for one in found[self.id_column].to_pylist()))
             if len(ids) >= self.depth or len(found) < limit or len(ids) == len(found):

@@ -1,4 +1,4 @@
-"""How good vectors are: similarity of pairs, retrieval through a table, a linear probe."""
+"""Vectors measured by themselves: similarity of pairs, and a linear probe."""
 
 from __future__ import annotations
 
@@ -15,22 +15,17 @@ from lancedb_embedders.batch import Role
 from lancedb_embedders.embedder import Embedder
 from lancedb_embedders.errors import ConfigurationError, InputError
 from lancedb_embedders.inputs.text import is_blank
-from lancedb_embedders.tools.datasets import Labelled, ScoredPair, read_labelled, read_pairs
+from lancedb_embedders.tools.evaluate.datasets import (
+    Labelled,
+    ScoredPair,
+    read_labelled,
+    read_pairs,
+)
 from lancedb_embedders.tools.given import function_of
 from lancedb_embedders.tools.result import Result, rows_table
-from lancedb_embedders.tools.retrieval import RetrievalResult, evaluate_retrieval
 
 if TYPE_CHECKING:
     from rich.table import Table
-
-__all__ = [
-    "ClassificationResult",
-    "RetrievalResult",
-    "StsResult",
-    "evaluate_classification",
-    "evaluate_retrieval",
-    "evaluate_sts",
-]
 
 
 @dataclass(frozen=True)
@@ -102,7 +97,8 @@ def evaluate_sts(
     function : Embedder or str or os.PathLike
         A function, its registry name, or the name or folder of a model.
     pairs : str, pathlib.Path or iterable of ScoredPair or (float, str, str)
-        Scores and texts, or a file of them, see `lancedb_embedders.tools.datasets.read_pairs`.
+        Scores and texts, or a file of them, see
+        `lancedb_embedders.tools.evaluate.datasets.read_pairs`.
     role : {"document", "query"}
         What both texts are embedded as, which decides their prompt.
 
@@ -160,7 +156,7 @@ def evaluate_classification(
         A function, its registry name, or the name or folder of a model.
     train, test : str, pathlib.Path or iterable of Labelled or (str, str)
         Labels and texts, or files of them, see
-        `lancedb_embedders.tools.datasets.read_labelled`.
+        `lancedb_embedders.tools.evaluate.datasets.read_labelled`.
     max_iter : int, default 1000
         Iterations that the probe may take.
 

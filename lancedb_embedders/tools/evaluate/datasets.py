@@ -141,8 +141,8 @@ def read_beir(folder: str | Path, split: str | None = None) -> RetrievalSet:
     ----------
     folder : str or pathlib.Path
         Has ``corpus.jsonl`` (``_id``, ``title``, ``text``), ``queries.jsonl`` (``_id``, ``text``),
-        and ``qrels.tsv`` or ``qrels/<split>.tsv`` (query, document, grade; with headings or in the form
-        of TREC). Files may end in ``.gz``. A document's text is its title, a space, and its text.
+        and ``qrels.tsv`` or ``qrels/<split>.tsv`` (query, document, grade; with headings or in the
+        form of TREC). Files may end in ``.gz``. A document's text is its title, a space, its text.
     split : str, optional
         Which queries: ``qrels/<split>.tsv`` or ``qrels.<split>.tsv`` (and ``queries.<split>.jsonl``
         if there); None: the only one, or ``test``.
