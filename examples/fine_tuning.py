@@ -23,7 +23,7 @@ from lancedb.pydantic import LanceModel
 from lancedb_embedders import settings, tables
 from lancedb_embedders.tools import evaluate_classification, fine_tune
 from lancedb_embedders.tools.evaluate.datasets import Labelled, RetrievalSet, read_labelled
-from lancedb_embedders.tools.training_data import pairs_from_labels
+from lancedb_embedders.tools.fine_tuning import pairs_from_labels
 
 TEXTS = 10  # of each intent, to train on
 HELD_OUT = 4  # of each intent, to choose the checkpoint by

@@ -10,7 +10,7 @@ import pytest
 
 from lancedb_embedders.errors import ConfigurationError, InputError
 from lancedb_embedders.tools import pairs_from_clicks
-from lancedb_embedders.tools.clicks import ClickPairs
+from lancedb_embedders.tools.pairs.clicks import ClickPairs
 
 LOOKS = {position: 1 / position for position in range(1, 11)}
 #: How likely a click is on a document that is looked at.

@@ -28,8 +28,8 @@ from lancedb_embedders.errors import ConfigurationError, EmbeddingWarning, Input
 from lancedb_embedders.local.store import store
 from lancedb_embedders.tools import evaluate_sts, fine_tune
 from lancedb_embedders.tools.evaluate.datasets import Labelled, RetrievalSet, ScoredPair
-from lancedb_embedders.tools.fine_tuning import FineTuneResult
-from lancedb_embedders.tools.training_data import TrainingPair, pairs_from_labels, training_set
+from lancedb_embedders.tools.fine_tuning.data import TrainingPair, pairs_from_labels, training_set
+from lancedb_embedders.tools.fine_tuning.tuning import FineTuneResult
 from tests import models
 from tests.conftest import ROOT
 from tests.table_function import texts_table

@@ -15,7 +15,7 @@ import lancedb_embedders
 from lancedb_embedders import settings
 from lancedb_embedders.errors import ConfigurationError, EmbeddingWarning, ProviderError
 from lancedb_embedders.tools import paraphrase
-from lancedb_embedders.tools.paraphrase_check import MalformedError, problem_of, read_answer
+from lancedb_embedders.tools.pairs.paraphrase_check import MalformedError, problem_of, read_answer
 from tests.chat_server import KEY, ChatServer, answer
 
 pytest.importorskip("openai", reason='needs pip install "lancedb-embedders[openai]"')

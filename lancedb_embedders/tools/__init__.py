@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from lancedb_embedders.tools.benchmark import find_batch_size as find_batch_size
     from lancedb_embedders.tools.choose import choose_model as choose_model
     from lancedb_embedders.tools.choose import recommend_model as recommend_model
-    from lancedb_embedders.tools.clicks import pairs_from_clicks as pairs_from_clicks
     from lancedb_embedders.tools.cost import estimate_cost as estimate_cost
     from lancedb_embedders.tools.evaluate import (
         evaluate_classification as evaluate_classification,
@@ -28,8 +27,9 @@ if TYPE_CHECKING:
     from lancedb_embedders.tools.expand import expand_query as expand_query
     from lancedb_embedders.tools.fine_tuning import fine_tune as fine_tune
     from lancedb_embedders.tools.monitor import QualityMonitor as QualityMonitor
-    from lancedb_embedders.tools.negatives import mine_hard_negatives as mine_hard_negatives
-    from lancedb_embedders.tools.paraphrasing import paraphrase as paraphrase
+    from lancedb_embedders.tools.pairs import mine_hard_negatives as mine_hard_negatives
+    from lancedb_embedders.tools.pairs import pairs_from_clicks as pairs_from_clicks
+    from lancedb_embedders.tools.pairs import paraphrase as paraphrase
     from lancedb_embedders.tools.prepare import truncate_text as truncate_text
 
 #: Name -> the module that has it.
@@ -45,9 +45,9 @@ TOOLS = {
     "expand_query": "tools.expand",
     "find_batch_size": "tools.benchmark",
     "fine_tune": "tools.fine_tuning",
-    "mine_hard_negatives": "tools.negatives",
-    "pairs_from_clicks": "tools.clicks",
-    "paraphrase": "tools.paraphrasing",
+    "mine_hard_negatives": "tools.pairs",
+    "pairs_from_clicks": "tools.pairs",
+    "paraphrase": "tools.pairs",
     "recommend_model": "tools.choose",
     "truncate_text": "tools.prepare",
 }

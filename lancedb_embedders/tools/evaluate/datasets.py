@@ -89,7 +89,7 @@ def read_pairs(
     path = Path(path)
     found = []
     columns: tuple[str, str, str] | None = None
-    for row, record in enumerate(_records(path)):
+    for row, record in enumerate(records(path)):
         if columns is None:
             columns = (
                 _column(path, record, score, _SCORES, "score"),
@@ -121,7 +121,7 @@ def read_labelled(
     path = Path(path)
     found = []
     columns: tuple[str, str] | None = None
-    for row, record in enumerate(_records(path)):
+    for row, record in enumerate(records(path)):
         if columns is None:
             columns = (
                 _column(path, record, label, _LABELS, "label"),
@@ -211,7 +211,7 @@ def _one(folder: Path, name: str) -> Path:
 
 def _by_id(file: Path) -> dict[str, str]:
     found: dict[str, str] = {}
-    for row, record in enumerate(_records(file)):
+    for row, record in enumerate(records(file)):
         key = record.get("_id", record.get("id"))
         if key is None:
             raise InputError(f"{file}, row {row}: there is no _id", [row])
@@ -244,7 +244,8 @@ def _is_int(text: str) -> bool:
     return text.removeprefix("-").isdecimal()
 
 
-def _records(path: Path) -> Iterator[Mapping[str, Any]]:
+def records(path: Path) -> Iterator[Mapping[str, Any]]:
+    """Yield the rows of a TSV, CSV or JSON lines file; errors as in `read_pairs`."""
     kind = "".join(path.suffixes[-2:]).removesuffix(".gz").lower()
     with _open(path) as file:
         if kind.endswith((".jsonl", ".ndjson", ".json")):

@@ -9,7 +9,7 @@ from typing import Any
 
 from lancedb_embedders.errors import ConfigurationError, InputError
 from lancedb_embedders.inputs.text import is_blank
-from lancedb_embedders.tools.training_data import rows_of
+from lancedb_embedders.tools.fine_tuning.data import rows_of
 
 _NAMES = {
     "query": ("query", "q"),

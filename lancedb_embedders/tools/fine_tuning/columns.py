@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lancedb_embedders.tools.training_data import TrainingSet
+from lancedb_embedders.tools.fine_tuning.data import TrainingSet
 
 
 def columns_of(rows: TrainingSet, loss: str) -> Any:

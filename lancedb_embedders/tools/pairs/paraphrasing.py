@@ -14,8 +14,8 @@ from lancedb_embedders.hosted.chat import Chat
 from lancedb_embedders.hosted.failures import Failure
 from lancedb_embedders.progress import progress_bar
 from lancedb_embedders.tools.given import function_of, texts_of
-from lancedb_embedders.tools.paraphrase_draft import Draft, Wish, complete
-from lancedb_embedders.tools.paraphrase_result import Paraphrased, ParaphraseResult
+from lancedb_embedders.tools.pairs.paraphrase_draft import Draft, Wish, complete
+from lancedb_embedders.tools.pairs.paraphrase_result import Paraphrased, ParaphraseResult
 
 __all__ = ["ParaphraseResult", "Paraphrased", "paraphrase"]
 

@@ -11,7 +11,7 @@ from lancedb_embedders import catalog
 from lancedb_embedders.version import __version__
 
 if TYPE_CHECKING:
-    from lancedb_embedders.tools.training_result import FineTuneResult
+    from lancedb_embedders.tools.fine_tuning.result import FineTuneResult
 
 
 def write_card(folder: Path, result: FineTuneResult, languages: Sequence[str]) -> None:

@@ -11,8 +11,8 @@ import numpy as np
 from lancedb_embedders.embedder import Embedder
 from lancedb_embedders.hosted.chat import Chat
 from lancedb_embedders.hosted.failures import Failure
-from lancedb_embedders.tools.paraphrase_check import MalformedError, problem_of, read_answer
-from lancedb_embedders.tools.paraphrase_result import Paraphrased
+from lancedb_embedders.tools.pairs.paraphrase_check import MalformedError, problem_of, read_answer
+from lancedb_embedders.tools.pairs.paraphrase_result import Paraphrased
 
 _SYSTEM = (
     "You write paraphrases: the same meaning in other words, in the language of the text, as other "

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from lancedb_embedders.progress import progress_bar
-from lancedb_embedders.tools.trainer import Plan, quiet, run
-from lancedb_embedders.tools.training_base import Base
-from lancedb_embedders.tools.training_card import write_card
-from lancedb_embedders.tools.training_data import TrainingSet
-from lancedb_embedders.tools.training_evaluation import Evaluation
-from lancedb_embedders.tools.training_folder import Work
-from lancedb_embedders.tools.training_result import FineTuneResult
+from lancedb_embedders.tools.fine_tuning.base import Base
+from lancedb_embedders.tools.fine_tuning.card import write_card
+from lancedb_embedders.tools.fine_tuning.data import TrainingSet
+from lancedb_embedders.tools.fine_tuning.evaluation import Evaluation
+from lancedb_embedders.tools.fine_tuning.folder import Work
+from lancedb_embedders.tools.fine_tuning.result import FineTuneResult
+from lancedb_embedders.tools.fine_tuning.trainer import Plan, quiet, run
 
 
 def train_base(

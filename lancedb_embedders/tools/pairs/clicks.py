@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lancedb_embedders.errors import ConfigurationError
-from lancedb_embedders.tools.click_log import Impression, impressions, lists_of
-from lancedb_embedders.tools.position_bias import (
+from lancedb_embedders.tools.fine_tuning.data import TrainingPair
+from lancedb_embedders.tools.pairs.click_log import Impression, impressions, lists_of
+from lancedb_embedders.tools.pairs.position_bias import (
     Cells,
     comparable,
     estimate_examination,
     power_law,
 )
 from lancedb_embedders.tools.result import Result, rows_table
-from lancedb_embedders.tools.training_data import TrainingPair
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -82,9 +82,9 @@ def pairs_from_clicks(
     how often the document is likely to have been looked at (inverse propensity weighting; Joachims,
     Swaminathan and Schnabel, "Unbiased Learning-to-Rank with Biased Feedback", WSDM 2017), not by
     how often it was shown. How likely a position is looked at is estimated from the log itself,
-    see `lancedb_embedders.tools.position_bias`. Negatives are documents that were shown above a
-    clicked one and were not clicked themselves ("skip above"; Joachims, "Optimizing Search Engines
-    using Clickthrough Data", KDD 2002), more often than the other way round.
+    see `lancedb_embedders.tools.pairs.position_bias`. Negatives are documents that were shown above
+    a clicked one and were not clicked themselves ("skip above"; Joachims, "Optimizing Search
+    Engines using Clickthrough Data", KDD 2002), more often than the other way round.
 
     Parameters
     ----------

@@ -21,15 +21,15 @@ from lancedb_embedders.tools.evaluate.datasets import (
     Labelled,
     RetrievalSet,
     ScoredPair,
-    _records,
+    records,
     read_beir,
     read_labelled,
     read_pairs,
 )
 from lancedb_embedders.tools.evaluate.measures import directions
 from lancedb_embedders.tools.evaluate.metrics import retrieval_metrics
-from lancedb_embedders.tools.live_model import LiveModel
-from lancedb_embedders.tools.training_data import TrainingPair, training_set
+from lancedb_embedders.tools.fine_tuning.data import TrainingPair, training_set
+from lancedb_embedders.tools.fine_tuning.live_model import LiveModel
 
 _DEPTH = 100
 
@@ -93,7 +93,7 @@ def evaluation_of(given: Any) -> Evaluation:
 def _read(path: Path) -> Any:
     if path.is_dir():
         return read_beir(path)
-    columns = next(iter(_records(path)), {})
+    columns = next(iter(records(path)), {})
     if "text" in columns or "sentence" in columns:
         return read_labelled(path)
     if "positive" in columns or "document" in columns:

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from lancedb_embedders.errors import ConfigurationError, InputError
 from lancedb_embedders.inputs.text import is_blank
-from lancedb_embedders.tools.evaluate.datasets import Labelled, ScoredPair, _records
+from lancedb_embedders.tools.evaluate.datasets import Labelled, ScoredPair, records
 
 #: Names of columns, of which the first that is there counts.
 SCORES = ("score", "similarity_score", "similarity")
@@ -167,7 +167,7 @@ def prepared(rows: TrainingSet, prepare: Callable[[str], str]) -> TrainingSet:
 def rows_of(given: Any, what: str = "training data") -> Iterable[Any]:
     """Return the rows of a list, a table or a file, as they are there."""
     if isinstance(given, (str, os.PathLike)):
-        return _records(Path(given).expanduser())
+        return records(Path(given).expanduser())
     if isinstance(given, TrainingSet):
         return given.rows
     table = given.to_arrow() if hasattr(given, "to_arrow") else given  # LanceDB, Polars

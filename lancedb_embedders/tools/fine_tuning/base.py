@@ -16,8 +16,8 @@ from lancedb_embedders.local.embedder import LocalTextEmbedder
 from lancedb_embedders.local.locate import locate
 from lancedb_embedders.local.torch_load import find_device, load_model
 from lancedb_embedders.settings import settings
+from lancedb_embedders.tools.fine_tuning.live_model import LiveModel
 from lancedb_embedders.tools.given import function_of
-from lancedb_embedders.tools.live_model import LiveModel
 
 #: Options of a function that say what becomes of a model's vectors; the trained one keeps them.
 _KEPT = ("normalize", "truncate_dim", "quantization", "clean")

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lancedb_embedders.errors import ConfigurationError
-from lancedb_embedders.tools.training_columns import columns_of, roles_of
-from lancedb_embedders.tools.training_data import TrainingSet
-from lancedb_embedders.tools.training_folder import COMPLETE
+from lancedb_embedders.tools.fine_tuning.columns import columns_of, roles_of
+from lancedb_embedders.tools.fine_tuning.data import TrainingSet
+from lancedb_embedders.tools.fine_tuning.folder import COMPLETE
 
 if TYPE_CHECKING:
     import torch

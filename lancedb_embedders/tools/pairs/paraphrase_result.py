@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lancedb_embedders.tools.fine_tuning.data import TrainingPair
 from lancedb_embedders.tools.result import Result, rows_table
-from lancedb_embedders.tools.training_data import TrainingPair
 
 if TYPE_CHECKING:
     from rich.table import Table

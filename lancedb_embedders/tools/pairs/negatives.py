@@ -17,10 +17,10 @@ from lancedb.pydantic import LanceModel
 from lancedb_embedders.embedder import Embedder
 from lancedb_embedders.errors import ConfigurationError
 from lancedb_embedders.progress import progress_bar
+from lancedb_embedders.tools.fine_tuning.data import TrainingPair, training_set
 from lancedb_embedders.tools.given import function_of, table_function, texts_of
-from lancedb_embedders.tools.negative_rules import Rules, key_of
+from lancedb_embedders.tools.pairs.negative_rules import Rules, key_of
 from lancedb_embedders.tools.result import Result, rows_table
-from lancedb_embedders.tools.training_data import TrainingPair, training_set
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -94,7 +94,7 @@ def mine_hard_negatives(
     function : Embedder, str, os.PathLike or None
         A function, its registry name, or the name or folder of a model; for a table, None: its own.
     pairs : iterable, table, str or os.PathLike
-        Queries and positives, see `lancedb_embedders.tools.training_data.training_set`. All
+        Queries and positives, see `lancedb_embedders.tools.fine_tuning.data.training_set`. All
         positives of a query are right for it. Negatives that are there are kept.
     corpus : iterable of str or lancedb.table.Table, optional
         Texts to find negatives among; None: the positives of all pairs.

@@ -14,13 +14,13 @@ from typing import Any
 
 from lancedb_embedders.errors import ConfigurationError, EmbeddingWarning
 from lancedb_embedders.extras import require
-from lancedb_embedders.tools.trainer import Plan, loss_name
-from lancedb_embedders.tools.training import train_base
-from lancedb_embedders.tools.training_base import Base, base_of
-from lancedb_embedders.tools.training_data import TrainingSet, prepared, training_set
-from lancedb_embedders.tools.training_evaluation import Evaluation, evaluation_of
-from lancedb_embedders.tools.training_folder import opened
-from lancedb_embedders.tools.training_result import FineTuneResult
+from lancedb_embedders.tools.fine_tuning.base import Base, base_of
+from lancedb_embedders.tools.fine_tuning.data import TrainingSet, prepared, training_set
+from lancedb_embedders.tools.fine_tuning.evaluation import Evaluation, evaluation_of
+from lancedb_embedders.tools.fine_tuning.folder import opened
+from lancedb_embedders.tools.fine_tuning.result import FineTuneResult
+from lancedb_embedders.tools.fine_tuning.trainer import Plan, loss_name
+from lancedb_embedders.tools.fine_tuning.training import train_base
 
 __all__ = ["FineTuneResult", "fine_tune"]
 
@@ -59,12 +59,12 @@ def fine_tune(
         model; looked up as functions do.
     train : iterable, table, str or os.PathLike
         Rows of two texts and a score, or of query, positive and negatives; see
-        `lancedb_embedders.tools.training_data.training_set`.
+        `lancedb_embedders.tools.fine_tuning.data.training_set`.
     output : str or os.PathLike
         Folder for the model. Beside it, ``<output>.training`` holds checkpoints meanwhile.
     evaluation : object, optional
         What to measure before, while and after: scored pairs, a retrieval set, labelled texts; see
-        `lancedb_embedders.tools.training_evaluation.evaluation_of`. The best checkpoint by it is
+        `lancedb_embedders.tools.fine_tuning.evaluation.evaluation_of`. The best checkpoint by it is
         kept, so it is no measure of how good the model is on what chose nothing.
     loss : str, optional
         For pairs without a score ``"multiple-negatives-ranking"`` (default; the other rows of a
