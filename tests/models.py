@@ -271,13 +271,17 @@ def _save(model: SentenceTransformer, folder: Path) -> Path:
 
 
 def _train_words() -> dict[str, int]:
+    # Not by a trainer, which breaks ties in another order in each process.
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer()
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    trainer = trainers.WordPieceTrainer(vocab_size=300, special_tokens=special, show_progress=False)
-    tokenizer.train_from_iterator(SENTENCES, trainer)
-    return tokenizer.get_vocab()
+    normal, split = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
+    words = {
+        word
+        for sentence in SENTENCES
+        for word, _ in split.pre_tokenize_str(normal.normalize_str(sentence))
+    }
+    letters = {letter for word in words for letter in word}
+    pieces = sorted(words | letters | {f"##{letter}" for letter in letters})
+    return {piece: number for number, piece in enumerate([*special, *pieces])}
 
 
 def _train_bytes(special: list[str]) -> tuple[dict[str, int], list[Any]]:

@@ -23,7 +23,7 @@ BLOCKS = re.findall(r"^```python\n(.*?)^```", README, flags=re.DOTALL | re.MULTI
 
 # They train models, and need data: tests of their names run them and look at what they find.
 EXAMPLES = {file.stem: file for file in (ROOT / "examples").glob("*.py")}
-TRAINING = {"fashion_search", "hybrid_search", "multilingual_search"}
+TRAINING = {"fashion_search", "hybrid_search", "multilingual_search", "fine_tuning"}
 
 
 @pytest.mark.parametrize("example", [EXAMPLES[stem] for stem in sorted(EXAMPLES.keys() - TRAINING)])

@@ -21,10 +21,10 @@ from lancedb_embedders.tools.evaluate.datasets import (
     Labelled,
     RetrievalSet,
     ScoredPair,
-    records,
     read_beir,
     read_labelled,
     read_pairs,
+    records,
 )
 from lancedb_embedders.tools.evaluate.measures import directions
 from lancedb_embedders.tools.evaluate.metrics import retrieval_metrics
