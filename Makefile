@@ -38,6 +38,8 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks.hosted
 	$(BIN)/python -m benchmarks.images
 	$(BIN)/python -m benchmarks.tables
+	$(BIN)/python -m benchmarks.retrieval --rerank
+	$(BIN)/python -m benchmarks.near_duplicates
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

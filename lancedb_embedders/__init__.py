@@ -53,6 +53,7 @@ from lancedb_embedders.version import __version__
 
 if TYPE_CHECKING:
     from lancedb_embedders.tools import (
+        CostEstimate,
         QualityMonitor,
         benchmark_models,
         choose_model,
@@ -84,6 +85,7 @@ __all__ = [
     "ClipEmbeddings",
     "ConfigurationError",
     "CostError",
+    "CostEstimate",
     "Embedder",
     "EmbeddingError",
     "EmbeddingWarning",

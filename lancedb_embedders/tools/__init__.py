@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from lancedb_embedders.tools.benchmark import find_batch_size as find_batch_size
     from lancedb_embedders.tools.choose import choose_model as choose_model
     from lancedb_embedders.tools.choose import recommend_model as recommend_model
+    from lancedb_embedders.tools.cost import CostEstimate as CostEstimate
     from lancedb_embedders.tools.cost import estimate_cost as estimate_cost
     from lancedb_embedders.tools.evaluate import (
         evaluate_classification as evaluate_classification,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 #: Name -> the module that has it.
 TOOLS = {
+    "CostEstimate": "tools.cost",
     "QualityMonitor": "tools.monitor",
     "benchmark_models": "tools.benchmark",
     "choose_model": "tools.choose",
