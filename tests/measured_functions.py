@@ -46,7 +46,7 @@ class Hungry(Logged, registry_name="hungry"):
         return super().embed(batch)
 
 
-class Failing(Logged, registry_name="failing"):
+class Failing(Logged, registry_name="failing-at-times"):
     """Fails in its second turn, in a way that is nobody's plan; or ends its process."""
 
     killed: bool = False

@@ -174,6 +174,7 @@ def test_the_median_and_the_spread() -> None:
     assert str(Spread.of([3.25])) == "3.25"
 
 
+@pytest.mark.slow
 def test_retrieval_sets_are_searched(tmp_path: Path) -> None:
     words = ["cats", "taxes", "volcanoes", "trains"]
     (tmp_path / "set").mkdir()
@@ -354,7 +355,7 @@ def _setting() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_setting")
-@pytest.mark.parametrize("fate", ["array", "killed"])
+@pytest.mark.parametrize("fate", ["array", pytest.param("killed", marks=pytest.mark.slow)])
 def test_the_smallest_fast_budget_below_what_memory_allows(fate: str) -> None:
     found = find_batch_size(
         Stepped.create(fate=fate), TEXTS, repeats=2, tolerance=0.6, write=fate == "array"
@@ -374,6 +375,7 @@ def test_the_smallest_fast_budget_below_what_memory_allows(fate: str) -> None:
     json.dumps(found.to_dict())
 
 
+@pytest.mark.slow
 def test_batches_that_an_engine_makes_smaller_are_noticed(tmp_path: Path) -> None:
     wide = tiny_bert(tmp_path / "wide", dim=128, positions=512)
     texts = [f"Text {i}. " + "The fox jumps over the lazy dog. " * 60 for i in range(64)]
@@ -387,6 +389,7 @@ def test_batches_that_an_engine_makes_smaller_are_noticed(tmp_path: Path) -> Non
     assert "batch_tokens" not in function.given_options()
 
 
+@pytest.mark.slow
 def test_the_search_ends_where_texts_end(tiny: Path) -> None:
     texts = TEXTS[:40]
     function = SbertEmbeddings.create(name=tiny, engine="torch", on_overflow="truncate")

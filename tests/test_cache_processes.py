@@ -121,6 +121,7 @@ def test_overlapping_puts_lose_and_double_nothing(tmp_path: Path, count: int) ->
         assert cache.verify() == len(texts)
 
 
+@pytest.mark.slow
 def test_a_new_file_is_made_once(tmp_path: Path) -> None:
     for attempt in range(15):
 

@@ -494,6 +494,7 @@ def test_cached_pictures_are_known_by_content(clip: Any, tmp_path: Path) -> None
 # -- many
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batches", [60, pytest.param(1000, marks=pytest.mark.slow)])
 def test_memory_stays_flat_over_many_pictures(
     db: Any, clip: Any, models: Callable[[str], Path], python: Callable[..., str], batches: int

@@ -190,6 +190,7 @@ def test_the_second_query_embeds_itself_only(tmp_path: Path, no_memory: None) ->
     assert expand_query(other, "two", WORDS).terms != expand_query(function, "two", WORDS).terms
 
 
+@pytest.mark.slow
 def test_another_process_finds_the_vectors_on_disk(
     tmp_path: Path, python: Callable[..., str]
 ) -> None:

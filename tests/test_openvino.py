@@ -95,6 +95,7 @@ def test_another_pooling(folders: dict[str, Path], pooling: str) -> None:
     assert_alike(found, vectors(create(folders["mean"], "torch", pooling=pooling)))
 
 
+@pytest.mark.slow
 def test_many_texts_of_mixed_length_keep_their_order() -> None:
     texts = [" ".join(f"word{i} number {j}" for j in range(i * 7 % 60 + 1)) for i in range(300)]
     whole = vectors(create("all-MiniLM-L6-v2"), texts)

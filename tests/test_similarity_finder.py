@@ -148,6 +148,7 @@ def test_through_the_index_nearly_all_pairs_are_found(db: Any) -> None:
     assert len(list(finder.pairs(0.9, nprobes=40))) >= len(found)
 
 
+@pytest.mark.slow
 def test_rows_that_came_after_the_index_are_found(db: Any) -> None:
     vectors = planted(6000, 500)
     table = vectors_table(db, vectors)

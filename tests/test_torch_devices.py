@@ -135,6 +135,7 @@ def test_pictures_run_on_one_device(two: PoolEngine) -> None:
         _ = two.images
 
 
+@pytest.mark.slow
 def test_a_model_that_tokenizes_by_itself_and_no_process_left(tmp_path: Path) -> None:
     folder = tiny_router(tmp_path / "router")
     engine = load(folder, TWO)
@@ -206,6 +207,7 @@ def pickled(text: str) -> bytes:
 # -- processes that end -----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed(one: Any, two: PoolEngine) -> None:
     expected = encode(one, TEXTS)
     before = pids(two)

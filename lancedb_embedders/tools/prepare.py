@@ -55,7 +55,7 @@ def truncate_text(
 
     Examples
     --------
-    >>> truncate_text("Tea is steeped in hot water.", 6)
+    >>> truncate_text("Tea is steeped in hot water.", 5)
     'Tea is steep'
     """
     if not isinstance(text, str):

@@ -243,6 +243,7 @@ _SAYINGS = (
     "bad allocation",
     "memoryerror",
     "cannot allocate memory",
+    "could not create a primitive",  # oneDNN
     "can't allocate memory",
     "defaultcpuallocator",
     "cublas_status_alloc_failed",
