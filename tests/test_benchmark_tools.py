@@ -355,7 +355,8 @@ def _setting() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_setting")
-@pytest.mark.parametrize("fate", ["array", pytest.param("killed", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("fate", ["array", "killed"])
+@pytest.mark.slow
 def test_the_smallest_fast_budget_below_what_memory_allows(fate: str) -> None:
     found = find_batch_size(
         Stepped.create(fate=fate), TEXTS, repeats=2, tolerance=0.6, write=fate == "array"
@@ -405,6 +406,7 @@ def test_the_search_ends_where_texts_end(tiny: Path) -> None:
     assert (found.engine, found.device) == ("torch", "cpu")
 
 
+@pytest.mark.slow
 def test_what_has_no_batch_size(provider: ProviderServer) -> None:
     with pytest.raises(ConfigurationError, match="hosted"):
         find_batch_size(create(provider), TEXTS)

@@ -196,7 +196,9 @@ def killed_while_putting(path: Path, start: int, seconds: float, begun: bool) ->
         return [int(line) for line in (head + pipe.read()).splitlines()]
 
 
-@pytest.mark.parametrize("fresh", [True, False], ids=["new file", "same file"])
+@pytest.mark.parametrize(
+    "fresh", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["new file", "same file"]
+)
 def test_what_was_put_before_a_kill_is_there(tmp_path: Path, fresh: bool) -> None:
     chance = random.Random(fresh)
     texts: list[str] = []
@@ -277,6 +279,7 @@ def asked_again(seen: list[Seen], kills: list[float], slack: float) -> Iterator[
         )
 
 
+@pytest.mark.slow
 def test_no_answer_is_asked_for_again_after_a_kill(tmp_path: Path) -> None:
     chance, kills = random.Random(11), []
     with ProviderServer("hash") as server:

@@ -257,6 +257,7 @@ def test_roles(text_case: Case) -> None:
     assert same is not has_roles
 
 
+@pytest.mark.slow
 def test_memory_stays_flat_over_a_generator(db: Any, python: Callable[..., str]) -> None:
     make_table(db, CASES[0])
     code = """

@@ -324,6 +324,7 @@ def shell(model: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callab
     return command
 
 
+@pytest.mark.slow
 def test_images_in_a_process_of_its_own(pictures: Path, tmp_path: Path, model: str) -> None:
     query = ("--query", "a red circle", "--html", "page.html", "--limit", "3")
     done = run("images", str(pictures), *query, "--model", model, cwd=tmp_path)

@@ -816,6 +816,7 @@ def likeness(one: Image.Image, other: Image.Image, size: tuple[int, int]) -> flo
     return float((a * b).sum() / np.sqrt((a * a).sum() * (b * b).sum()))
 
 
+@pytest.mark.slow
 def test_smaller_pictures_look_the_same(data: Path) -> None:
     pictures = [opened(file) for file in photos(data)]
     large = [enlarged(pictures[at], side, at) for at, side in enumerate((2000, 2503, 4000))]

@@ -364,6 +364,7 @@ def test_a_lone_surrogate_is_refused_by_its_row(bert: Path) -> None:
         function.compute_source_embeddings(["fine", "words " * 600 + "\udc80"])
 
 
+@pytest.mark.slow
 def test_50_megabytes_are_refused_before_anything_is_embedded() -> None:
     function = LongDocumentEmbeddings.create()
     with pytest.raises(TextTooLongError, match="row 1: more than 4,161,536 tokens") as caught:

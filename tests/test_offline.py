@@ -139,6 +139,7 @@ print(lancedb_embedders.embed_offline(function, texts, poll_seconds=0.02).pendin
 """
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_it_submits_nothing_twice(
     provider: ProviderServer, python: Callable[..., str]
 ) -> None:

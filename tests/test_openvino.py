@@ -197,6 +197,7 @@ def test_another_device_cannot_be_asked_for() -> None:
         create("all-MiniLM-L6-v2", device="cuda").compute_source_embeddings(["text"])
 
 
+@pytest.mark.slow
 def test_without_openvino_torch_runs_in_silence(python: Callable[..., str]) -> None:
     from tests.conftest import HIDE
 
@@ -329,6 +330,7 @@ print(import_openvino().__name__, forks)
     assert python(code).strip() == "openvino []"
 
 
+@pytest.mark.slow
 def test_a_model_is_loaded_ahead_of_time_if_settings_say_so(python: Callable[..., str]) -> None:
     code = """
 import os, sys, time

@@ -148,6 +148,7 @@ def test_processes_that_come_together_make_one(folder: Path) -> None:
     assert len({out for out, _ in outputs}) == 1
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_leaves_nothing_half_done(
     folder: Path, tmp_path: Path, log: pytest.LogCaptureFixture
 ) -> None:
@@ -435,6 +436,7 @@ print(json.dumps(["torch" in sys.modules, [v.tolist() for v in vectors]]))
 """
 
 
+@pytest.mark.slow
 def test_a_graph_on_the_hub_is_fetched_in_place_of_the_weights(
     with_graph: Path, tmp_path: Path, python: Callable[..., str]
 ) -> None:

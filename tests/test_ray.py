@@ -194,6 +194,7 @@ def test_rows_that_no_worker_survives_end_in_an_error(db: Any, log: Path) -> Non
     assert table.schema.names == ["id", "text"]
 
 
+@pytest.mark.slow
 def test_an_error_of_a_worker_is_the_callers(db: Any, log: Path) -> None:
     table = risky(db, "refused")
     made = Risky.create(log=str(log))

@@ -287,6 +287,7 @@ print(peak() - before)
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no peak of memory is told")
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_file(tmp_path: Path, python: Any) -> None:
     many, text = 400_000, "x" * 250
     files = [tmp_path / name for name in ("a.jsonl", "a.csv", "a.parquet")]

@@ -116,6 +116,7 @@ def test_openvino_runs_on_one(tmp_path: Path) -> None:
 # -- vectors --------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_vectors_are_those_of_one_process(one: Any, two: PoolEngine) -> None:
     assert two.facts == one.facts
     assert two.workers == 4
@@ -263,7 +264,8 @@ time.sleep(float(sys.argv[2]))
 """
 
 
-@pytest.mark.parametrize("killed", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("killed", [True, False])
+@pytest.mark.slow
 def test_a_script_without_a_guard_leaves_nothing_behind(tmp_path: Path, killed: bool) -> None:
     folder = tiny_bert(tmp_path / "bert")
     script = tmp_path / "script.py"
