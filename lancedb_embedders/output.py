@@ -61,6 +61,30 @@ def quantize(vectors: Float32, quantization: Quantization | None) -> npt.NDArray
     return vectors
 
 
+def directions(
+    stored: npt.NDArray[Any], quantization: Quantization | None
+) -> npt.NDArray[np.float64]:
+    """Return vectors as they are stored at length 1, so that dot products are cosines.
+
+    Parameters
+    ----------
+    stored : numpy.ndarray
+        Shape ``(n, columns)``: what `quantize` gave.
+    quantization : {None, "float16", "binary"}
+        How they are stored. A bit becomes 1 or -1: the cosine is ``1 - 2 * hamming / bits``.
+
+    Returns
+    -------
+    numpy.ndarray
+        float64, shape ``(n, dim)``; zeros stay zeros.
+    """
+    if quantization == "binary":
+        stored = np.unpackbits(stored.astype(np.uint8, copy=False), axis=1) * 2.0 - 1
+    wide = stored.astype(np.float64)
+    norms: npt.NDArray[np.float64] = np.linalg.norm(wide, axis=1, keepdims=True)
+    return wide / np.where(norms > 0, norms, 1)
+
+
 def bad_rows(vectors: Float32) -> list[int]:
     """Return the positions of rows that hold NaN or infinity."""
     # A sum is not finite if any addend is not: one pass, no temporary of the full size.

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import lancedb_embedders
-from lancedb_embedders import settings
+from lancedb_embedders import SbertEmbeddings, settings
 from lancedb_embedders.errors import ConfigurationError, EmbeddingWarning, ProviderError
 from lancedb_embedders.tools import paraphrase
 from lancedb_embedders.tools.pairs.paraphrase_check import MalformedError, problem_of, read_answer
@@ -200,6 +200,16 @@ def test_similarity_bounds_keep_copies_and_strangers_out() -> None:
     reasons = dict(one.rejected)
     assert reasons[copy].endswith("more than 0.95")
     assert reasons[stranger].endswith("less than 0.5")
+
+
+def test_similarity_of_packed_bits_is_that_of_their_signs() -> None:
+    packed = SbertEmbeddings.create(quantization="binary")
+    stranger = "Is snow falling in the mountains?"
+    said = [answer(stranger, *GOOD), answer(*GOOD)]
+    with ChatServer(lambda text, time: said[min(time, 1)]) as server:
+        found = ask(server, function=packed, min_similarity=0.3, max_similarity=0.99)
+    assert found.texts[0].paraphrases == (GOOD[0], GOOD[1])
+    assert dict(found.texts[0].rejected)[stranger].endswith("less than 0.3")
 
 
 # -- keys and hosts -----------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from lancedb_embedders import output
 from lancedb_embedders.batch import Role
 from lancedb_embedders.embedder import Embedder
 from lancedb_embedders.errors import ConfigurationError, InputError
@@ -197,19 +198,11 @@ def evaluate_classification(
 def directions(
     function: Embedder, texts: list[str], role: Role = "document"
 ) -> npt.NDArray[np.float64]:
-    """Return vectors of length 1, float64 of shape ``(n, dims)``, whose dot product is the cosine.
-
-    Packed bits become 1 and -1, so that their cosine is ``1 - 2 * hamming / bits``.
-    """
+    """Embed texts, and return the `lancedb_embedders.output.directions` of their vectors."""
     compute = (
         function.compute_query_embeddings if role == "query" else function.compute_source_embeddings
     )
-    vectors = np.asarray(compute(texts))
-    if function.quantization == "binary":
-        vectors = np.unpackbits(vectors, axis=1) * 2.0 - 1
-    wide = vectors.astype(np.float64)
-    norms: npt.NDArray[np.float64] = np.linalg.norm(wide, axis=1, keepdims=True)
-    return wide / np.where(norms > 0, norms, 1)
+    return output.directions(np.asarray(compute(texts)), function.quantization)
 
 
 def _scored(pairs: Iterable[ScoredPair | tuple[float, str, str]]) -> list[ScoredPair]:

@@ -6,11 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from lancedb_embedders.embedder import Embedder
 from lancedb_embedders.hosted.chat import Chat
 from lancedb_embedders.hosted.failures import Failure
+from lancedb_embedders.tools.evaluate.measures import directions
 from lancedb_embedders.tools.pairs.paraphrase_check import MalformedError, problem_of, read_answer
 from lancedb_embedders.tools.pairs.paraphrase_result import Paraphrased
 
@@ -114,10 +113,7 @@ def _take(draft: Draft, answer: str, cut: bool, wish: Wish) -> str | None:
 def _similar(draft: Draft, candidates: list[str], wish: Wish) -> Iterable[tuple[str, float | None]]:
     if wish.function is None or not candidates:
         return [(text, None) for text in candidates]
-    vectors = np.asarray(
-        wish.function.compute_source_embeddings([draft.text, *candidates]), dtype=np.float64
-    )
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    vectors = directions(wish.function, [draft.text, *candidates])
     passed: list[tuple[str, float | None]] = []
     for text, cosine in zip(candidates, (vectors[1:] @ vectors[0]).tolist(), strict=True):
         if wish.min_similarity <= cosine <= wish.max_similarity:
