@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, PrivateAttr, SecretStr
 
 from lancedb_embedders import catalog
@@ -265,6 +266,11 @@ class HostedEmbedder(Embedder, registry_name=None):
         if card is None:
             return counter(None, self.name)
         return counter(card.encoding, card.tokenizer or card.name)
+
+    def tokens_of(self, texts: Sequence[str], role: Role) -> npt.NDArray[np.int64]:
+        """Return the tokens of each text as it is sent, prompt included, int64."""
+        prompt = self.prompt_of(role)
+        return self.counter().count([prompt + text for text in texts])
 
     def limits(self) -> Limits:
         """Return what a request may hold."""

@@ -12,10 +12,10 @@ import threading
 import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from lancedb_embedders.errors import EmbeddingError
-from lancedb_embedders.local.worker_messages import Loaded, receive, send, unpack
+from lancedb_embedders.local.worker_messages import Loaded, own_pipes, receive, send, unpack
 
 if TYPE_CHECKING:
     from lancedb_embedders.local.torch_engine import TorchEngine
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """Load and embed until the other side is gone."""
-    requests, replies = _own_pipes()
+    requests, replies = own_pipes()
     # Ctrl+C goes to all processes of a terminal; the parent ends this one when it is time.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     writing = threading.Lock()
@@ -64,16 +64,6 @@ def main() -> None:
                 pool.submit(answer, number, served[method], *args)
         except EOFError:
             os._exit(0)  # what still runs is for no one
-
-
-def _own_pipes() -> tuple[BinaryIO, BinaryIO]:
-    """Take standard input and output over, so that no library reads or prints there."""
-    requests, replies = os.dup(0), os.dup(1)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
-    os.close(nothing)
-    os.dup2(2, 1)
-    return os.fdopen(requests, "rb"), os.fdopen(replies, "wb")
 
 
 def _load(*args: Any) -> TorchEngine:

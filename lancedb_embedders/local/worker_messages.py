@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import struct
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +30,22 @@ class Loaded:
     facts: Declared
     batch_tokens: int
     tokenizer: Tokenizer | None
+
+
+def environment() -> dict[str, str]:
+    """Return one in which a process imports what this one would, and nothing from its folder."""
+    places = [os.path.abspath(place) for place in sys.path]  # noqa: PTH100, keeps links
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(places), "PYTHONSAFEPATH": "1"}
+
+
+def own_pipes() -> tuple[BinaryIO, BinaryIO]:
+    """Take standard input and output over, so that no library reads or prints there."""
+    requests, replies = os.dup(0), os.dup(1)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    os.dup2(2, 1)
+    return os.fdopen(requests, "rb"), os.fdopen(replies, "wb")
 
 
 def send(stream: IO[bytes], message: Any) -> None:

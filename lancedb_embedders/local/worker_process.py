@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import subprocess
 import sys
 import threading
@@ -16,7 +15,7 @@ from typing import Any
 
 from lancedb_embedders.errors import EmbeddingError
 from lancedb_embedders.local.engine import EngineOptions
-from lancedb_embedders.local.worker_messages import receive, send
+from lancedb_embedders.local.worker_messages import environment, receive, send
 
 _logger = logging.getLogger(__name__)
 
@@ -57,7 +56,7 @@ class WorkerProcess:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                env=_environment(),
+                env=environment(),
             )
         except OSError as error:
             raise EmbeddingError(
@@ -162,9 +161,3 @@ def _start(work: Any) -> threading.Thread:
     thread = threading.Thread(target=work, name="lancedb-embedders-worker", daemon=True)
     thread.start()
     return thread
-
-
-def _environment() -> dict[str, str]:
-    """Return one in which the process imports what this one would, and nothing from its folder."""
-    places = [os.path.abspath(place) for place in sys.path]  # noqa: PTH100, keeps links
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(places), "PYTHONSAFEPATH": "1"}

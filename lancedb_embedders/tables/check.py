@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow.compute as pc
-from lancedb.util import is_vector_column
 
+from lancedb_embedders import output
 from lancedb_embedders.embedder import Embedder
-from lancedb_embedders.errors import ConfigurationError, EmbeddingError, ModelDriftError
+from lancedb_embedders.errors import EmbeddingError, ModelDriftError
 from lancedb_embedders.functions.content_hash import compared
 from lancedb_embedders.hosted.embedder import HostedEmbedder
 from lancedb_embedders.inputs.text import is_blank
@@ -28,6 +28,7 @@ from lancedb_embedders.tables.recorded import (
     embedded_columns,
     hash_column,
     recorded_function,
+    vector_columns,
     work_on,
 )
 
@@ -76,13 +77,7 @@ def check(
     dataset = place.dataset()
     schema = dataset.schema
     known = embedded_columns(schema)
-    names = [f.name for f in schema if f.name in known or is_vector_column(f.type)]
-    if vector is not None:
-        if vector not in names:
-            raise ConfigurationError(
-                f"{vector!r} is no vector column; there are: {', '.join(names) or 'none'}"
-            )
-        names = [vector]
+    names = vector_columns(schema, vector)
     chance = random.Random(seed)
     columns = tuple(_column(dataset, name, known.get(name), sample, chance) for name in names)
     return TableCheck(dataset.version, dataset.count_rows(), columns, tuple(unfinished(place)))
@@ -195,10 +190,5 @@ def _likeness(old: Any, new: Any, function: Embedder) -> float:
     a, b = np.atleast_2d(np.asarray(old)), np.atleast_2d(np.asarray(new))
     if a.shape != b.shape:
         return -1.0
-    if function.quantization == "binary":
-        bits_a, bits_b = (np.unpackbits(v.astype(np.uint8), axis=1) for v in (a, b))
-        a, b = bits_a * 2.0 - 1, bits_b * 2.0 - 1
-    a, b = a.astype(np.float64), b.astype(np.float64)
-    norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-    dots = np.einsum("ij,ij->i", a, b)
-    return float(np.divide(dots, norms, out=np.zeros_like(dots), where=norms > 0).min())
+    a, b = (output.directions(v, function.quantization) for v in (a, b))
+    return float(np.einsum("ij,ij->i", a, b).min())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from lancedb_embedders.embedder import Embedder
@@ -54,7 +54,8 @@ def estimate(
     if isinstance(function, HostedEmbedder):
         seconds, usd, basis = _hosted(function, rows, total)
     elif values:
-        seconds = _timed(function, values, rows) / (workers or 1)
+        timed = values[:_TIMED]
+        seconds = seconds_for(function, timed) / len(timed) * rows / (workers or 1)
         how = "one worker" if workers is None else f"divided by {workers} workers"
         basis.append(f"time: a sample of {min(len(values), _TIMED)} rows embedded here, {how}")
     if total is not None:
@@ -102,8 +103,7 @@ def _tokens(function: Embedder, values: list[Any]) -> int | None:
         return None
     counts = batch.counts()
     if isinstance(function, HostedEmbedder):
-        prompt = function.prompt_of("document")
-        return int(function.counter().count([prompt + text for text in batch.inputs]) @ counts)
+        return int(function.tokens_of(batch.inputs, "document") @ counts)
     if not isinstance(function, LocalTextEmbedder):
         return None
     model, encoding = function.prepared_model("document")
@@ -146,11 +146,11 @@ def _hosted(
     return max(times, default=None), usd, basis
 
 
-def _timed(function: Embedder, values: list[Any], rows: int) -> float:
-    sample = values[:_TIMED]
+def seconds_for(function: Embedder, values: Sequence[Any]) -> float:
+    """Return the seconds that embedding values takes, the model being loaded; no cache is used."""
     with warnings.catch_warnings(), settings.override(progress=False, cache=False):
         warnings.simplefilter("ignore")
-        function.compute_source_embeddings(sample[:8])  # the model is loaded
+        function.compute_source_embeddings(list(values[:8]))  # the model is loaded
         began = time.perf_counter()
-        function.compute_source_embeddings(sample)
-        return (time.perf_counter() - began) / len(sample) * rows
+        function.compute_source_embeddings(list(values))
+        return time.perf_counter() - began

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+from lancedb.util import is_vector_column
 
 from lancedb_embedders.embedder import Embedder
 from lancedb_embedders.errors import ConfigurationError
@@ -85,6 +86,25 @@ def functions_of(schema: pa.Schema) -> list[Recorded]:
 def embedded_columns(schema: pa.Schema) -> dict[str, Recorded]:
     """Return the vector columns that have a function."""
     return {one.vector: one for one in functions_of(schema) if one.name != content_hash.NAME}
+
+
+def vector_columns(schema: pa.Schema, vector: str | None = None) -> list[str]:
+    """Return the vector columns, or the one that is named.
+
+    Raises
+    ------
+    ConfigurationError
+        The one that is named is none.
+    """
+    known = embedded_columns(schema)
+    names = [f.name for f in schema if f.name in known or is_vector_column(f.type)]
+    if vector is None:
+        return names
+    if vector not in names:
+        raise ConfigurationError(
+            f"{vector!r} is no vector column; there are: {', '.join(names) or 'none'}"
+        )
+    return [vector]
 
 
 def hash_name(vector: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +73,10 @@ def texts_of(given: Any, column: str | None = None, what: str = "texts") -> list
     ConfigurationError
         There is no text at all, no such column, or none that the table embeds.
     """
-    values = _column(given, column) if hasattr(given, "to_lance") else given
+    values = given
+    if hasattr(given, "to_lance"):
+        name = text_column(given, column)
+        values = given.search().select([name]).to_arrow()[name]
     if isinstance(values, str):
         raise ConfigurationError(f"expected a list of {what}, got one string")
     texts = [text for text in accept_texts(values) if text is not None and not is_blank(text)]
@@ -95,16 +97,22 @@ def table_function(table: Any, vector: str | None = None) -> tuple[Embedder, str
     return recorded_function(known), known.source, known.vector
 
 
-def _created(function: type[Any], options: dict[str, Any]) -> Embedder:
-    made: Embedder = function.create(**options)
-    return made
+def text_column(table: Any, column: str | None) -> str:
+    """Return a table's column that is meant: the one that it embeds, if none is named.
 
-
-def _column(table: Any, column: str | None) -> Iterable[Any]:
+    Raises
+    ------
+    ConfigurationError
+        There is no such column.
+    """
     name = table_function(table)[1] if column is None else column
     if name not in table.schema.names:
         raise ConfigurationError(
             f"table {table.name!r} has no column {name!r}; it has: {', '.join(table.schema.names)}"
         )
-    values: Iterable[Any] = table.search().select([name]).to_arrow()[name]
-    return values
+    return name
+
+
+def _created(function: type[Any], options: dict[str, Any]) -> Embedder:
+    made: Embedder = function.create(**options)
+    return made

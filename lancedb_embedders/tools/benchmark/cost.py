@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from lancedb_embedders.batch import Role
 from lancedb_embedders.embedder import Embedder
 from lancedb_embedders.errors import ConfigurationError, CostError, EmbeddingError
 from lancedb_embedders.hosted.connection import is_own_server
@@ -74,9 +73,11 @@ def _cost(
     repeats: int,
 ) -> float:
     documents, asked = ([], []) if evaluation is None else evaluation_texts(evaluation)
-    tokens = repeats * (_count(function, texts, "document") + _count(function, queries, "query"))
-    tokens += _count(function, queries[:1], "query")  # before the first turn
-    tokens += _count(function, documents, "document") + _count(function, asked, "query")
+    once = function.tokens_of(queries[:1], "query").sum()  # before the first turn
+    turn = function.tokens_of(texts, "document").sum() + function.tokens_of(queries, "query").sum()
+    judged = function.tokens_of(documents, "document").sum()
+    judged += function.tokens_of(asked, "query").sum()
+    tokens = int(once + repeats * turn + judged)
     cost = dollars(function.name, function.provider, tokens)
     if cost is None:
         raise ConfigurationError(
@@ -84,8 +85,3 @@ def _cost(
             "cannot be held to max_cost. Leave it out"
         )
     return cost
-
-
-def _count(function: HostedEmbedder, texts: list[str], role: Role) -> int:
-    prompt = function.prompt_of(role)
-    return int(function.counter().count([prompt + text for text in texts]).sum()) if texts else 0

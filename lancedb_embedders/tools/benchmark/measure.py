@@ -199,8 +199,7 @@ def count_tokens(function: Embedder, texts: list[str]) -> int | None:
     """Return the tokens of texts that go through a function's model; None: nobody knows."""
     inputs = list(function.batch_of(texts, "document").inputs)
     if isinstance(function, HostedEmbedder):
-        prompt = function.prompt_of("document")
-        return int(function.counter().count([prompt + text for text in inputs]).sum())
+        return int(function.tokens_of(inputs, "document").sum())
     if not isinstance(function, LocalTextEmbedder):
         return None
     model, encoding = function.prepared_model("document")

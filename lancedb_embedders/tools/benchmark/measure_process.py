@@ -5,7 +5,6 @@ Peaks of memory do not mix that way, and a model that takes all memory ends its 
 
 from __future__ import annotations
 
-import os
 import pickle
 import signal
 import subprocess
@@ -14,12 +13,12 @@ import tempfile
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from lancedb_embedders.embedder import Embedder
 from lancedb_embedders.errors import EmbeddingError
 from lancedb_embedders.hosted.embedder import HostedEmbedder
-from lancedb_embedders.local.worker_messages import receive, send
+from lancedb_embedders.local.worker_messages import environment, own_pipes, receive, send
 from lancedb_embedders.settings import settings
 from lancedb_embedders.tools.benchmark.measure import Loaded, Subject
 
@@ -124,7 +123,7 @@ class Measured:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            env=_environment(),
+            env=environment(),
         )
         given = settings.current().model_dump(exclude_defaults=True)
         kind, value = self._exchange((given, pickled, texts, queries))
@@ -161,7 +160,7 @@ class Measured:
 
 def main() -> None:
     """Measure what comes in by standard input, until that is closed."""
-    requests, replies = _own_pipes()
+    requests, replies = own_pipes()
     # Ctrl+C goes to all processes of a terminal; the parent ends this one when it is time.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Where memory runs out, this process is the one to go.
@@ -249,23 +248,6 @@ _SAYINGS = (
     "cublas_status_alloc_failed",
     "does not fit into the memory",
 )
-
-
-def _own_pipes() -> tuple[BinaryIO, BinaryIO]:
-    """Return the pipes to the parent; what is printed goes to standard error from now on."""
-    replies = os.fdopen(os.dup(1), "wb")
-    requests = os.fdopen(os.dup(0), "rb")
-    os.dup2(2, 1)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
-    os.close(nothing)
-    return requests, replies
-
-
-def _environment() -> dict[str, str]:
-    """Return one in which the process imports what this one would, and nothing from its folder."""
-    places = [os.path.abspath(place) for place in sys.path]  # noqa: PTH100, keeps links
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(places), "PYTHONSAFEPATH": "1"}
 
 
 if __name__ == "__main__":

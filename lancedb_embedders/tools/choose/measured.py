@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from lancedb_embedders.embedder import Embedder
 from lancedb_embedders.local.embedder import LocalTextEmbedder
+from lancedb_embedders.tables.estimate import seconds_for
 from lancedb_embedders.tools.cost.counting import counting_of, is_here
-from lancedb_embedders.tools.cost.timing import SAMPLE, time_query, time_texts
+from lancedb_embedders.tools.cost.timing import SAMPLE, time_query
 
 _SENTENCES = (
     "The library opens at nine and closes after the last reader has left.",
@@ -56,7 +57,7 @@ def measured_times(function: Embedder, tokens_per_row: int) -> Times:
     if not is_here(function):
         return Times(None, None, f"time was not measured: {name} is not on this machine")
     texts = _texts(tokens_per_row)
-    seconds = time_texts(function, texts)
+    seconds = seconds_for(function, texts)
     batch = function.batch_of(texts, "document")
     tokens = int(counting_of(function).count(batch).counts.tokens.sum())
     return Times(

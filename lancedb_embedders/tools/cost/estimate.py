@@ -19,10 +19,10 @@ from lancedb_embedders.local.locate import at_hand
 from lancedb_embedders.progress import progress_bar
 from lancedb_embedders.settings import settings
 from lancedb_embedders.stored import registered
+from lancedb_embedders.tables.estimate import seconds_for
 from lancedb_embedders.tools.cost.counting import is_here
 from lancedb_embedders.tools.cost.tally import Tally
 from lancedb_embedders.tools.cost.text_stream import text_stream
-from lancedb_embedders.tools.cost.timing import time_texts
 from lancedb_embedders.tools.given import function_of, table_function
 from lancedb_embedders.tools.result import Result, printable, rows_table
 
@@ -285,7 +285,7 @@ def _hours(function: Embedder, tally: Tally) -> tuple[float | None, str]:
         return None, f"time was not measured: {function.name} is not on this machine"
     if not tally.tokens:
         return 0.0, "time: there is nothing to embed"
-    seconds, tokens = time_texts(function, tally.sample), tally.count(tally.sample)
+    seconds, tokens = seconds_for(function, tally.sample), tally.count(tally.sample)
     return seconds / tokens * tally.tokens / 3600, (
         f"time from {len(tally.sample)} of the texts, of {tokens:,} tokens, embedded here in "
         f"{seconds:.3g} seconds"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Sequence
 
 from lancedb_embedders.embedder import Embedder
 from lancedb_embedders.settings import settings
@@ -13,16 +12,6 @@ from lancedb_embedders.settings import settings
 SAMPLE = 64
 
 _QUERIES = 5
-
-
-def time_texts(function: Embedder, texts: Sequence[str]) -> float:
-    """Return the seconds that embedding texts takes, the model being loaded; no cache is used."""
-    with warnings.catch_warnings(), settings.override(progress=False, cache=False):
-        warnings.simplefilter("ignore")
-        function.compute_source_embeddings(list(texts[:8]))  # the model is loaded
-        began = time.perf_counter()
-        function.compute_source_embeddings(list(texts))
-        return time.perf_counter() - began
 
 
 def time_query(function: Embedder, text: str) -> float:

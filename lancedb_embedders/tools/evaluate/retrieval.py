@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
 from lancedb.index import FTS
-from lancedb.pydantic import LanceModel
 
 from lancedb_embedders.embedder import Embedder
 from lancedb_embedders.errors import ConfigurationError
@@ -24,11 +21,10 @@ from lancedb_embedders.tools.evaluate.metrics import CUTOFFS, retrieval_metrics
 from lancedb_embedders.tools.evaluate.searching import QueryType, Run, Search, indexed_by
 from lancedb_embedders.tools.given import function_of
 from lancedb_embedders.tools.result import Result, rows_table
+from lancedb_embedders.tools.scratch import scratch_table
 
 if TYPE_CHECKING:
     from rich.table import Table
-
-_BATCH = 8192
 
 
 @dataclass(frozen=True)
@@ -197,9 +193,11 @@ def evaluate_retrieval(
             where=where,
         )
         texts = {query: given.queries[query] for query in given.qrels}
-        found = search.run(texts)
+        vectors = search.embedded(texts)
+        found = search.run(texts, vectors)
         kind = indexed_by(table, search.vector) if query_type != "fts" else None
-        reference = None if kind is None else dataclasses.replace(search, exact=True).run(texts)
+        exact = dataclasses.replace(search, exact=True)
+        reference = None if kind is None else exact.run(texts, vectors)
         documents = table.count_rows()
     cutoffs = [k for k in CUTOFFS if k <= depth]
     figures = retrieval_metrics(found, given.qrels, cutoffs)
@@ -255,26 +253,15 @@ def _table_of(
             raise ConfigurationError(f"expected a table or a function, got {type(target).__name__}")
         yield target, None
         return
-    function: Any = function_of(target)
+    function = function_of(target)
     if function.template is not None:
         raise ConfigurationError("a function with a template takes rows: measure a table of them")
     documents = {key: text for key, text in given.corpus.items() if not is_blank(text)}
     if not documents:
         raise ConfigurationError("there is no corpus: a function needs documents to embed")
-
-    class Document(LanceModel):
-        id: str
-        text: str = function.SourceField()
-        vector: function.Vector() = function.VectorField()  # type: ignore[valid-type]
-
     if id_column != "id":
         raise ConfigurationError("id_column is of a table; ids of a corpus are its keys")
-    import lancedb
-
-    with tempfile.TemporaryDirectory() as folder:
-        table: Any = lancedb.connect(folder).create_table("documents", schema=Document)
-        rows = pa.table({"id": list(documents), "text": list(documents.values())})
-        table.add(pa.RecordBatchReader.from_batches(rows.schema, rows.to_batches(_BATCH)))
+    with scratch_table(function, documents) as table:
         if index is not None:
             table.create_index("vector", config=index)
         if query_type != "vector":

@@ -44,26 +44,25 @@ class Search:
     where: str | None
     exact: bool = False
 
-    def run(self, queries: Mapping[str, str]) -> Run:
-        """Search for each query; the first row of a document gives its rank.
+    def embedded(self, queries: Mapping[str, str]) -> Any:
+        """Return a vector for each query, or None where only words are compared.
 
         Raises
         ------
         ConfigurationError
             The table lacks what the search needs.
         """
-        schema = self.table.schema
-        if self.id_column not in schema.names:
-            raise ConfigurationError(
-                f"the table has no column {self.id_column!r}; name the one that holds document ids "
-                f"by id_column=...: {', '.join(schema.names)}"
-            )
-        self._check_full_text()
-        vectors: Any = [None] * len(queries)
+        self._check_columns()
+        if self.query_type == "fts":
+            return [None] * len(queries)
+        function, _, _ = table_function(self.table, self.vector)
+        return function.compute_query_embeddings(list(queries.values()))
+
+    def run(self, queries: Mapping[str, str], vectors: Any) -> Run:
+        """Search for each query, by its vector too; the first row of a document gives its rank."""
         query: Callable[[str, Any], Any] = self._full_text
         if self.query_type != "fts":
             function, _, column = table_function(self.table, self.vector)
-            vectors = function.compute_query_embeddings(list(queries.values()))
             query = partial(self._nearest, column, self._distance(function, column))
         found: Run = {}
         with progress_bar(len(queries), "queries", None, desc="Searching") as bar:
@@ -72,7 +71,13 @@ class Search:
                 bar.update()
         return found
 
-    def _check_full_text(self) -> None:
+    def _check_columns(self) -> None:
+        names = self.table.schema.names
+        if self.id_column not in names:
+            raise ConfigurationError(
+                f"the table has no column {self.id_column!r}; name the one that holds document ids "
+                f"by id_column=...: {', '.join(names)}"
+            )
         kinds = {str(one.index_type) for one in self.table.list_indices()}
         if self.query_type != "vector" and "FTS" not in kinds:
             raise ConfigurationError(

@@ -13,10 +13,10 @@ from lancedb_embedders import output
 from lancedb_embedders.embedder import Embedder
 from lancedb_embedders.errors import ConfigurationError, InputError
 from lancedb_embedders.inputs.text import accept_texts, is_blank
-from lancedb_embedders.tools.expand.term_vectors import TermVectors, term_vectors, unit_vectors
-from lancedb_embedders.tools.expand.vocabulary import table_terms, text_column
+from lancedb_embedders.tools.expand.term_vectors import TermVectors, term_vectors
+from lancedb_embedders.tools.expand.vocabulary import table_terms
 from lancedb_embedders.tools.expand.word_forms import words_of
-from lancedb_embedders.tools.given import function_of, texts_of
+from lancedb_embedders.tools.given import function_of, text_column, texts_of
 from lancedb_embedders.tools.result import Result, rows_table
 
 if TYPE_CHECKING:
@@ -202,7 +202,7 @@ def expand_query(
         )
     known = term_vectors(made, terms, cache=cache, progress=progress)
     asked = np.asarray(made.compute_query_embeddings([query])[0])
-    unit = unit_vectors(asked[np.newaxis], made.quantization)[0]
+    unit = output.directions(asked[np.newaxis], made.quantization)[0].astype(np.float32)
     cosines = known.vectors @ unit
     chosen = _nearest(query, known, cosines, top_k, min_similarity, language)
     found = tuple(Term(known.terms[i], float(cosines[i])) for i in chosen)

@@ -10,7 +10,6 @@ from threading import Lock
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from lancedb_embedders import output
 from lancedb_embedders.embedder import Embedder
@@ -80,14 +79,6 @@ def term_vectors(
         return _known[key]
 
 
-def unit_vectors(vectors: npt.NDArray[Any], quantization: str | None) -> output.Float32:
-    """Return what a function gave as float32 vectors of length 1; a bit becomes -1 or 1."""
-    if quantization == "binary":
-        bits = np.unpackbits(np.asarray(vectors, dtype=np.uint8), axis=1)
-        return output.normalize(2 * bits.astype(np.float32) - 1)
-    return output.normalize(np.asarray(vectors, dtype=np.float32))
-
-
 def _embedded(
     function: Embedder, terms: Sequence[str], cache: bool, progress: bool | None
 ) -> TermVectors:
@@ -110,8 +101,8 @@ def _embedded(
         raise ConfigurationError(
             f"{function.registry_name} gave no term of the vocabulary a vector"
         )
-    vectors = unit_vectors(np.stack([rows[i] for i in there]), function.quantization)
-    return TermVectors(tuple(terms[i] for i in there), vectors)
+    vectors = output.directions(np.stack([rows[i] for i in there]), function.quantization)
+    return TermVectors(tuple(terms[i] for i in there), vectors.astype(np.float32))
 
 
 def _kept(function: Embedder) -> Embedder:

@@ -12,7 +12,7 @@ import pyarrow as pa
 from lancedb_embedders.errors import ConfigurationError
 from lancedb_embedders.inputs.text import accept_texts, is_blank
 from lancedb_embedders.progress import progress_bar
-from lancedb_embedders.tools.given import table_function
+from lancedb_embedders.tools.given import text_column
 
 _BATCH = 1000  # rows that are read at once
 #: Terms that are counted at once; beyond it, the rarest are forgotten.
@@ -69,22 +69,6 @@ def table_terms(
     name = text_column(table, column)
     options = (name, min_df, max_df, max_terms)
     return _remembered(table, options, lambda: _counted(table, *options, progress))
-
-
-def text_column(table: Any, column: str | None) -> str:
-    """Return a table's column that is meant: the one that it embeds, if none is named.
-
-    Raises
-    ------
-    ConfigurationError
-        There is no such column.
-    """
-    name = table_function(table)[1] if column is None else column
-    if name not in table.schema.names:
-        raise ConfigurationError(
-            f"table {table.name!r} has no column {name!r}; it has: {', '.join(table.schema.names)}"
-        )
-    return name
 
 
 def _check(min_df: int | float | None, max_df: int | float, max_terms: int) -> None:

@@ -199,12 +199,6 @@ def _row(record: Any, number: int) -> ScoredPair | TrainingPair:
 
 
 def _from_mapping(record: Mapping[str, Any], number: int) -> ScoredPair | TrainingPair:
-    score = _named(record, SCORES)
-    if score is not None:
-        names = _named(record, QUERIES), _named(record, POSITIVES)
-        if None not in names:
-            first, second = (_text(record[name], number, name) for name in names if name)
-            return ScoredPair(_score(record[score], number), first, second)
     query, positive = _named(record, QUERIES), _named(record, POSITIVES)
     if query is None or positive is None:
         hint = ""
@@ -214,6 +208,10 @@ def _from_mapping(record: Mapping[str, Any], number: int) -> ScoredPair | Traini
             f"training data, row {number}: expected sentence1, sentence2 and score, or query, "
             f"positive and negative; there are: {', '.join(map(str, record))}{hint}"
         )
+    score = _named(record, SCORES)
+    if score is not None:
+        first, second = (_text(record[name], number, name) for name in (query, positive))
+        return ScoredPair(_score(record[score], number), first, second)
     negatives: list[Any] = []
     for name, value in record.items():
         if _NEGATIVE.match(str(name)):

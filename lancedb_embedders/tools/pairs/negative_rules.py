@@ -26,7 +26,7 @@ class Rules:
     range_max: int
 
     def check(self) -> None:
-        """Raise unless the self fit together."""
+        """Raise unless the rules fit together."""
         if self.num_negatives < 1:
             raise ConfigurationError(f"num_negatives={self.num_negatives} must be 1 or more")
         if self.range_min < 0 or self.range_max - self.range_min < self.num_negatives:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,22 +10,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-from lancedb.pydantic import LanceModel
 
+from lancedb_embedders import output
 from lancedb_embedders.embedder import Embedder
 from lancedb_embedders.errors import ConfigurationError
 from lancedb_embedders.progress import progress_bar
+from lancedb_embedders.tools.evaluate.measures import directions
 from lancedb_embedders.tools.fine_tuning.data import TrainingPair, training_set
 from lancedb_embedders.tools.given import function_of, table_function, texts_of
 from lancedb_embedders.tools.pairs.negative_rules import Rules, key_of
 from lancedb_embedders.tools.result import Result, rows_table
+from lancedb_embedders.tools.scratch import scratch_table
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 _FACTOR = 10  # candidates for each negative that is wanted: most are left out by a margin
-_BATCH = 8192
 
 Cosines = npt.NDArray[np.float64]
 
@@ -166,19 +165,11 @@ def _table_of(
         return
     if function is None:
         raise ConfigurationError("name a function to search with; only a table has its own")
-    embedder: Any = function_of(function)
+    embedder = function_of(function)
     positives = [row.positive for row in rows]
     texts = positives if corpus is None else [*texts_of(corpus, what="texts"), *positives]
-    import lancedb
-
-    class Text(LanceModel):
-        text: str = embedder.SourceField()
-        vector: embedder.Vector() = embedder.VectorField()  # type: ignore[valid-type]
-
-    with tempfile.TemporaryDirectory() as folder:
-        table: Any = lancedb.connect(folder).create_table("texts", schema=Text)
-        distinct = pa.table({"text": list(dict.fromkeys(texts))})
-        table.add(pa.RecordBatchReader.from_batches(distinct.schema, distinct.to_batches(_BATCH)))
+    distinct = {str(number): text for number, text in enumerate(dict.fromkeys(texts))}
+    with scratch_table(embedder, distinct) as table:
         yield table, embedder, "text", "vector"
 
 
@@ -201,10 +192,8 @@ def _mined(
     queries = list(positives)
     asked = np.asarray(embedder.compute_query_embeddings(queries))
     number = {query: i for i, query in enumerate(queries)}
-    directed = _directions(embedder, asked)
-    right = _directions(
-        embedder, np.asarray(embedder.compute_source_embeddings([row.positive for row in rows]))
-    )
+    directed = output.directions(asked, embedder.quantization)
+    right = directions(embedder, [row.positive for row in rows])
     left_out: Counter[str] = Counter()
     pairs, scores = [], []
     nearest: dict[str, tuple[list[str], Cosines]] = {}
@@ -215,7 +204,10 @@ def _mined(
                 limit = rules.range_max + len(positives[row.query])
                 query = asked[number[row.query]]
                 found_texts, found = _nearest(table, embedder, source, column, query, limit)
-                nearest[row.query] = found_texts, _directions(embedder, found) @ wanted
+                nearest[row.query] = (
+                    found_texts,
+                    output.directions(found, embedder.quantization) @ wanted,
+                )
             texts, cosines = nearest[row.query]
             score = float(positive @ wanted)
             known = positives[row.query].union(map(key_of, row.negatives))
@@ -243,12 +235,3 @@ def _nearest(
     width = found.schema.field(column).type.list_size
     values = vectors.flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
     return found[source].to_pylist(), values
-
-
-def _directions(embedder: Embedder, stored: npt.NDArray[Any]) -> Cosines:
-    """Return stored vectors at length 1, packed bits as 1 and -1."""
-    wide = np.unpackbits(stored, axis=1) * 2.0 - 1 if embedder.quantization == "binary" else stored
-    wide = wide.astype(np.float64)
-    norms = np.linalg.norm(wide, axis=1, keepdims=True)
-    unit: Cosines = wide / np.where(norms > 0, norms, 1)
-    return unit

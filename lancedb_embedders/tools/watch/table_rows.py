@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from lancedb.table import Table
-from lancedb.util import is_vector_column
 
 from lancedb_embedders.embedder import Embedder
 from lancedb_embedders.errors import ConfigurationError
 from lancedb_embedders.extras import require
 from lancedb_embedders.inputs.template import Template
-from lancedb_embedders.tables.recorded import embedded_columns, recorded_function
+from lancedb_embedders.tables.recorded import embedded_columns, recorded_function, vector_columns
 from lancedb_embedders.tools.given import function_of, table_function
 from lancedb_embedders.tools.watch.rows import Rows, rows_of
 
@@ -88,19 +87,13 @@ def table_rows(
 
 
 def _column(table: Any, vector: str | None) -> str:
-    schema = table.schema
-    embedded = embedded_columns(schema)
-    names = [f.name for f in schema if f.name in embedded or is_vector_column(f.type)]
-    if vector is not None and vector not in names:
-        raise ConfigurationError(
-            f"{vector!r} is no vector column; there are: {', '.join(names) or 'none'}"
-        )
-    if vector is None and len(names) != 1:
+    names = vector_columns(table.schema, vector)
+    if len(names) != 1:
         raise ConfigurationError(
             f"table {table.name!r} has "
             + (f"several vector columns: {', '.join(names)}; name one" if names else "no vectors")
         )
-    return vector or names[0]
+    return names[0]
 
 
 def _texts(function: Embedder | None, values: Any) -> Any:
