@@ -183,8 +183,8 @@ def test_errors_of_a_process_are_those_of_the_engine(tmp_path: Path) -> None:
 def test_what_libraries_print_goes_elsewhere() -> None:
     code = """
 import os, sys
-from lancedb_embedders.local import worker, worker_messages
-requests, replies = worker._own_pipes()
+from lancedb_embedders.local import worker_messages
+requests, replies = worker_messages.own_pipes()
 print("printed", flush=True)
 os.system("echo shouted")
 worker_messages.send(replies, sys.stdin.read() + worker_messages.receive(requests))
