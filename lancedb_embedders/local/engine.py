@@ -71,12 +71,14 @@ class Engine(Protocol):
 
     #: Facts of the model as loaded; all but prompts and `truncate_dim` are known by now.
     facts: Declared
-    #: Tokens, padding included, that it runs best on at once.
-    batch_tokens: int
     #: Cosine to the model's float32 vectors that its own have at least.
     likeness: float
     #: Batches that it runs best on at the same time, each on a thread of its own.
     workers: int
+
+    @property
+    def batch_tokens(self) -> int:
+        """Tokens, padding included, that it runs best on at once."""
 
     @property
     def tokenizer(self) -> Tokenizer | None:

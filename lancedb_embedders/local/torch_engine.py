@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,11 @@ class TorchEngine:
     options : EngineOptions
         Device, precision, trust, threads.
 
+    Attributes
+    ----------
+    budget : TokenBudget
+        What is learnt of the device's memory.
+
     Raises
     ------
     ConfigurationError
@@ -64,10 +69,9 @@ class TorchEngine:
             pooling_module.change(self.model, pooling)
         self.model.eval()
         use_sdpa(self.model)
-        self._budget = TokenBudget(
+        self.budget = TokenBudget(
             _BATCH_TOKENS.get(self._device.type, _BATCH_TOKENS["cpu"]), self._device
         )
-        self.batch_tokens = self._budget.tokens
         self.workers = 2 if self._device.type == "cuda" and has_known_code(self.model) else 1
         self.likeness = ALIKE
         self._streams = Streams(self._device, self.workers)
@@ -86,6 +90,11 @@ class TorchEngine:
         )
         self._images: TorchImages | None = None
         self._images_lock = threading.Lock()
+
+    @property
+    def batch_tokens(self) -> int:
+        """Tokens, padding included, that go through the model at once."""
+        return self.budget.tokens
 
     @property
     def images(self) -> TorchImages:
@@ -130,7 +139,7 @@ class TorchEngine:
                 features = self._features(items[part], prompt, role)
                 return as_array(self.model(features, task=role)["sentence_embedding"])
 
-        return self._within_budget(items, work)
+        return self.budget.run(items, work)
 
     def forward_spans(
         self, items: Sequence[Any], spans: Sequence[npt.NDArray[np.int64]], prompt: str, role: Role
@@ -144,17 +153,10 @@ class TorchEngine:
                 features = self._features(items[part], prompt, role)
                 return as_array(pooling_module.pool_spans(self.model, features, spans[part]))
 
-        return self._within_budget(items, work)
+        return self.budget.run(items, work)
 
     def _features(self, items: Sequence[Any], prompt: str, role: Role) -> dict[str, Any]:
         return on_device(self.input.features(items, prompt, role), self._device)
-
-    def _within_budget(
-        self, items: Sequence[Any], work: Callable[[slice, bool], Float32]
-    ) -> Float32:
-        vectors = self._budget.run(items, work)
-        self.batch_tokens = self._budget.tokens
-        return vectors
 
     def _sample(self) -> Float32:
         """Embed texts of unlike lengths, as the model is set up now."""

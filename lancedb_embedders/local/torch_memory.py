@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,13 +36,25 @@ class TokenBudget:
     ----------
     tokens : int
         What it is now.
+    was_lowered : bool
+        Whether something did not fit.
     """
 
     def __init__(self, tokens: int, device: torch.device) -> None:
         self.tokens = tokens
         self._device = device
-        self._was_lowered = False
+        self.was_lowered = False
         self._lock = threading.Lock()
+
+    @contextmanager
+    def trial(self, tokens: int) -> Iterator[None]:
+        """Begin anew with `tokens`; what is learnt meanwhile is forgotten after."""
+        kept = self.tokens, self.was_lowered
+        self.tokens, self.was_lowered = tokens, False
+        try:
+            yield
+        finally:
+            self.tokens, self.was_lowered = kept
 
     def run(self, items: Sequence[Any], work: Callable[[slice, bool], Float32]) -> Float32:
         """Do `work` on all items at once, or on parts of them that fit.
@@ -65,7 +78,7 @@ class TokenBudget:
             part, alone = waiting.pop()
             count = part.stop - part.start
             tokens = max(sizes[part], default=0) * count
-            if count > 1 and self._was_lowered and tokens > self.tokens:
+            if count > 1 and self.was_lowered and tokens > self.tokens:
                 waiting += _halves(part)
                 continue
             try:
@@ -94,7 +107,7 @@ class TokenBudget:
         with self._lock:
             if tokens < self.tokens:
                 self.tokens = tokens
-                self._was_lowered = True
+                self.was_lowered = True
                 _logger.info(
                     "%s ran out of memory: batches have %d tokens at most from now on",
                     self._device,

@@ -21,7 +21,7 @@ from lancedb_embedders.local.devices import device_names
 from lancedb_embedders.local.embedder import LocalTextEmbedder
 from lancedb_embedders.settings import settings
 from lancedb_embedders.tools.benchmark.process_memory import device_memory, peak_memory, start_peak
-from lancedb_embedders.tools.benchmark.shrinking import Shrinking
+from lancedb_embedders.tools.benchmark.shrinking import watch_batches
 
 # Texts that go through a model before anything is timed.
 _WARM_UP = 32
@@ -149,14 +149,13 @@ class Subject:
         """
         with (
             self._uncached(batch_tokens=batch_tokens) as function,
-            Shrinking(function, batch_tokens) as shrinking,
+            watch_batches(function, batch_tokens) as shrank,
             warnings.catch_warnings(),
         ):
             warnings.simplefilter("ignore", EmbeddingWarning)
             began = time.perf_counter()
             function.compute_source_embeddings(self._texts)
-            seconds = time.perf_counter() - began
-        return seconds, shrinking.seen
+            return time.perf_counter() - began, shrank()
 
     def quality(self, evaluation: Any) -> tuple[str, float]:
         """Return the name of a metric and its value, 0 to 100, on a set for evaluation."""

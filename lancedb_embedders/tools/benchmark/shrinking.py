@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from lancedb_embedders.embedder import Embedder
 from lancedb_embedders.local.embedder import LocalTextEmbedder
 
 
-class Shrinking:
-    """Sees whether batches shrink while it is entered, and has the engine forget that after.
+@contextmanager
+def watch_batches(function: Embedder, tokens: int) -> Iterator[Callable[[], bool]]:
+    """Give what tells, while it is entered, whether batches shrank since.
 
     An engine on torch remembers what once did not fit, which later, smaller budgets must not
-    suffer from; and it says nothing of batches that are halved and still above its own default.
+    suffer from: what it learns in here is forgotten after.
 
     Parameters
     ----------
@@ -20,33 +22,15 @@ class Shrinking:
         Of this process.
     tokens : int
         Budget of tokens a batch that it is run with.
-
-    Attributes
-    ----------
-    seen : bool
-        Whether batches shrank; known once it is left.
     """
-
-    def __init__(self, function: Embedder, tokens: int) -> None:
-        self.seen = False
-        self._engine: Any = None
-        if isinstance(function, LocalTextEmbedder):
-            self._engine = function.prepared_model("document")[0].engine
-        self._budget = getattr(self._engine, "_budget", None)  # torch in this process
-        self._tokens = tokens
-
-    def __enter__(self) -> Shrinking:
-        if self._budget is not None:
-            self._kept = self._budget.tokens, self._budget._was_lowered
-            self._budget.tokens, self._budget._was_lowered = self._tokens, False
-        elif self._engine is not None:  # torch in other processes tells what is left
-            self._tokens = self._engine.batch_tokens
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._budget is not None:
-            self.seen = self._budget.tokens < self._tokens
-            self._budget.tokens, self._budget._was_lowered = self._kept
-            self._engine.batch_tokens = self._budget.tokens
-        elif self._engine is not None:
-            self.seen = self._engine.batch_tokens < self._tokens
+    if not isinstance(function, LocalTextEmbedder):
+        yield lambda: False
+        return
+    engine = function.prepared_model("document")[0].engine
+    budget = getattr(engine, "budget", None)  # of torch in this process
+    if budget is not None:
+        with budget.trial(tokens):
+            yield lambda: bool(budget.was_lowered)
+        return
+    before = engine.batch_tokens  # torch in other processes tells what is left of it
+    yield lambda: engine.batch_tokens < before

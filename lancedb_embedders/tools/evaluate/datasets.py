@@ -16,9 +16,13 @@ from typing import IO, Any
 from lancedb_embedders.errors import ConfigurationError, EmbeddingWarning, InputError
 from lancedb_embedders.inputs.text import is_blank
 
-_SCORES = ("score", "similarity_score", "label", "similarity", "similar", "entails", "is_duplicate")
-_FIRST = ("sentence1", "text1", "question1", "first", "query", "question", "anchor")
-_SECOND = ("sentence2", "text2", "question2", "second", "document", "faq", "positive")
+#: Usual names of a pair's columns, of which the first that is there counts.
+SCORES = ("score", "similarity_score", "similarity")
+FIRSTS = ("sentence1", "text1", "question1", "first")
+SECONDS = ("sentence2", "text2", "question2", "second")
+_JUDGEMENTS = (*SCORES, "label", "similar", "entails", "is_duplicate")
+_FIRSTS = (*FIRSTS, "query", "question", "anchor")
+_SECONDS = (*SECONDS, "document", "faq", "positive")
 _LABELS = ("label", "intent", "category", "class", "topic")
 _TEXTS = ("text", "sentence", "question", "query")
 _TRUTH = {"true": 1.0, "false": 0.0, "yes": 1.0, "no": 0.0}
@@ -92,9 +96,9 @@ def read_pairs(
     for row, record in enumerate(records(path)):
         if columns is None:
             columns = (
-                _column(path, record, score, _SCORES, "score"),
-                _column(path, record, first, _FIRST, "first text"),
-                _column(path, record, second, _SECOND, "second text"),
+                _column(path, record, score, _JUDGEMENTS, "score"),
+                _column(path, record, first, _FIRSTS, "first text"),
+                _column(path, record, second, _SECONDS, "second text"),
             )
         found.append(
             ScoredPair(

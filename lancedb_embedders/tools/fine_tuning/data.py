@@ -16,14 +16,17 @@ import pyarrow as pa
 
 from lancedb_embedders.errors import ConfigurationError, InputError
 from lancedb_embedders.inputs.text import is_blank
-from lancedb_embedders.tools.evaluate.datasets import Labelled, ScoredPair, records
+from lancedb_embedders.tools.evaluate.datasets import (
+    FIRSTS,
+    SCORES,
+    SECONDS,
+    Labelled,
+    ScoredPair,
+    records,
+)
 
-#: Names of columns, of which the first that is there counts.
-SCORES = ("score", "similarity_score", "similarity")
-FIRSTS = ("first", "sentence1", "text1", "question1")
-SECONDS = ("second", "sentence2", "text2", "question2")
-QUERIES = ("query", "anchor", "question", *FIRSTS)
-POSITIVES = ("positive", "document", "answer", "passage", *SECONDS)
+_QUERIES = ("query", "anchor", "question", *FIRSTS)
+_POSITIVES = ("positive", "document", "answer", "passage", *SECONDS)
 _NEGATIVE = re.compile(r"negatives?(_?\d+)?$")
 
 
@@ -199,7 +202,7 @@ def _row(record: Any, number: int) -> ScoredPair | TrainingPair:
 
 
 def _from_mapping(record: Mapping[str, Any], number: int) -> ScoredPair | TrainingPair:
-    query, positive = _named(record, QUERIES), _named(record, POSITIVES)
+    query, positive = _named(record, _QUERIES), _named(record, _POSITIVES)
     if query is None or positive is None:
         hint = ""
         if "label" in record and "text" in record:
