@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
-import json
 import math
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from lancedb_embedders.errors import ConfigurationError, EmbeddingWarning, InputError
 from lancedb_embedders.inputs.text import is_blank
+from lancedb_embedders.tools.evaluate.files import opened, records
 
 #: Usual names of a pair's columns, of which the first that is there counts.
 SCORES = ("score", "similarity_score", "similarity")
@@ -228,7 +225,7 @@ def _by_id(file: Path) -> dict[str, str]:
 
 def _qrels(file: Path) -> dict[str, dict[str, int]]:
     found: dict[str, dict[str, int]] = {}
-    with _open(file) as lines:
+    with opened(file) as lines:
         for row, line in enumerate(lines):
             parts = line.split()
             if not parts or (row == 0 and not _is_int(parts[-1])):
@@ -246,46 +243,6 @@ def _qrels(file: Path) -> dict[str, dict[str, int]]:
 
 def _is_int(text: str) -> bool:
     return text.removeprefix("-").isdecimal()
-
-
-def records(path: Path) -> Iterator[Mapping[str, Any]]:
-    """Yield the rows of a TSV, CSV or JSON lines file; errors as in `read_pairs`."""
-    kind = "".join(path.suffixes[-2:]).removesuffix(".gz").lower()
-    with _open(path) as file:
-        if kind.endswith((".jsonl", ".ndjson", ".json")):
-            for row, line in enumerate(filter(str.strip, file)):
-                try:
-                    record = json.loads(line)
-                except ValueError as error:
-                    raise InputError(f"{path}, row {row}: no JSON: {error}", [row]) from None
-                if not isinstance(record, dict):
-                    raise InputError(f"{path}, row {row}: expected an object", [row])
-                yield record
-        elif kind.endswith(".tsv"):
-            yield from csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
-        elif kind.endswith(".csv"):
-            yield from csv.DictReader(file)
-        else:
-            raise ConfigurationError(
-                f"{path}: files are read that end in .tsv, .csv or .jsonl, and .gz of these"
-            )
-
-
-@contextmanager
-def _open(path: Path) -> Iterator[IO[str]]:
-    try:
-        with (
-            gzip.open(path, "rt", encoding="utf-8-sig", newline="")
-            if path.suffix == ".gz"
-            else (path.open(encoding="utf-8-sig", newline="")) as file
-        ):
-            yield file
-    except FileNotFoundError:
-        raise ConfigurationError(f"there is no file {path}") from None
-    except (IsADirectoryError, PermissionError) as error:
-        raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from None
-    except (UnicodeDecodeError, EOFError, gzip.BadGzipFile, csv.Error) as error:
-        raise ConfigurationError(f"{path} cannot be read: {error}") from None
 
 
 def _column(

@@ -22,8 +22,8 @@ from lancedb_embedders.tools.evaluate.datasets import (
     SECONDS,
     Labelled,
     ScoredPair,
-    records,
 )
+from lancedb_embedders.tools.evaluate.files import records
 
 _QUERIES = ("query", "anchor", "question", *FIRSTS)
 _POSITIVES = ("positive", "document", "answer", "passage", *SECONDS)

@@ -24,8 +24,8 @@ from lancedb_embedders.tools.evaluate.datasets import (
     read_beir,
     read_labelled,
     read_pairs,
-    records,
 )
+from lancedb_embedders.tools.evaluate.files import records
 from lancedb_embedders.tools.evaluate.measures import directions
 from lancedb_embedders.tools.evaluate.metrics import retrieval_metrics
 from lancedb_embedders.tools.fine_tuning.data import TrainingPair, training_set
