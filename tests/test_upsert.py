@@ -15,6 +15,7 @@ from lancedb_embedders import (
     ConfigurationError,
     EmbeddingWarning,
     InputError,
+    observers,
     tables,
 )
 from tests.counting import vectors_for
@@ -110,6 +111,83 @@ def test_columns_that_are_left_out_stay(db: Any, function: LabelledEmbeddings) -
     assert wrong_rows(table, function) == []
 
 
+def test_each_row_may_leave_out_other_columns(table: Any, function: LabelledEmbeddings) -> None:
+    table.add_columns({"title": "cast(NULL as string)"})
+    table.update(values={"title": "old"})
+    SEEN.clear()
+    rows = [{"id": 1, "text": "changed"}, {"id": 2, "title": "new"}, {"id": 60, "text": "added"}]
+    report = tables.upsert(table, rows, "id")
+    assert (report.inserted, report.updated, report.embedded) == (1, 2, 2)
+    found = {row["id"]: row for row in table.search().limit(99).to_list()}
+    assert (found[1]["text"], found[1]["title"]) == ("changed", "old")
+    assert (found[2]["text"], found[2]["title"]) == (TEXTS[2], "new")
+    assert (found[60]["text"], found[60]["title"]) == ("added", None)
+    assert wrong_rows(table, function) == []
+
+
+@pytest.fixture
+def strict(db: Any, function: LabelledEmbeddings) -> Any:
+    """A table that takes nulls in no column but that of the vectors."""
+
+    class Document(LanceModel):
+        id: int
+        title: str
+        text: str = function.SourceField()
+        vector: function.Vector() = function.VectorField()  # type: ignore[valid-type]
+
+    made = db.create_table("strict", schema=Document)
+    made.add([{"id": i, "title": f"title {i}", "text": TEXTS[i]} for i in range(4)])
+    SEEN.clear()
+    return made
+
+
+def test_columns_without_nulls_may_be_left_out_of_rows_that_are_there(
+    strict: Any, function: LabelledEmbeddings
+) -> None:
+    report = tables.upsert(strict, [{"id": 1, "text": "changed"}], "id")
+    assert (report.inserted, report.updated, report.embedded) == (0, 1, 1)
+    (row,) = strict.search().where("id = 1").to_list()
+    assert (row["title"], row["text"]) == ("title 1", "changed")
+    assert wrong_rows(strict, function) == []
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (
+            [{"id": 1, "text": "a"}, {"id": 8, "text": "b"}, {"id": 9, "text": "c"}],
+            "rows 1, 2 are new and lack column 'title', which the table needs",
+        ),
+        ([{"id": 9, "title": "x"}], "row 0 is new and lacks column 'text', which the table needs"),
+        ([{"id": 1, "text": "a", "title": None}], "row 0 has a null in column 'title', where the"),
+    ],
+)
+def test_what_a_table_without_nulls_cannot_take_is_said_before_it_is_embedded(
+    strict: Any, rows: list[dict[str, Any]], message: str
+) -> None:
+    version = strict.version
+    with pytest.raises(InputError, match=message):
+        tables.upsert(strict, rows, "id")
+    strict.checkout_latest()
+    assert (strict.version, SEEN) == (version, [])
+
+
+def test_a_row_that_another_deletes_meanwhile_is_not_dropped_in_silence(
+    strict: Any, function: LabelledEmbeddings
+) -> None:
+    def delete(*_: Any) -> None:
+        strict.delete("id = 1")
+
+    key = (type(function), function.identity())
+    observers.add(key, delete)  # after the rows were looked up, and before they are merged
+    try:
+        with pytest.raises(InputError, match=r"1 of rows 0, 1 was deleted meanwhile.*'title'"):
+            tables.upsert(strict, [{"id": i, "text": "changed"} for i in (1, 2)], "id")
+    finally:
+        observers.remove(key, delete)
+    assert strict.count_rows() == 3
+
+
 def test_several_columns_may_make_the_key(db: Any, function: LabelledEmbeddings) -> None:
     rows = [{"site": s, "page": p, "text": f"{s}{p}"} for s in "ab" for p in (1, 2)]
     table = db.create_table("t", rows)
@@ -168,7 +246,8 @@ def test_a_text_that_the_provider_refuses_is_said(db: Any, provider: ProviderSer
         ([{"text": "a"}], "id", InputError, "row 0 has no id"),
         ([{"id": 1, "body": "a"}], "id", InputError, "row 0 has a column 'body'"),
         ([{"id": 1, "text": "a"}] * 2, "id", InputError, "rows 0, 1 have the same id"),
-        ([{"id": "x", "text": "a"}], "id", InputError, "do not fit"),
+        ([{"id": "x", "text": "a"}], "id", InputError, "row 0 does not fit"),
+        ([{"id": 1, "text": "a"}, {"id": 2, "text": 3}], "id", InputError, "row 1 does not fit"),
         ({"id": 1, "text": "a"}, "id", InputError, "put a single row into a list"),
     ],
 )
@@ -194,5 +273,5 @@ def test_a_text_that_cannot_be_embedded_is_named_by_its_row_among_those_given(
 def test_a_vector_of_the_wrong_size_is_refused(db: Any, function: LabelledEmbeddings) -> None:
     table = texts_table(db, TEXTS)
     tables.attach(table, "text", "vector", function)
-    with pytest.raises(InputError, match="do not fit"):
+    with pytest.raises(InputError, match="row 0 does not fit"):
         tables.upsert(table, [{"id": 1, "text": "x", "vector": [1.0, 2.0]}], "id")

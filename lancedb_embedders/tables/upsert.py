@@ -24,6 +24,7 @@ from lancedb_embedders.tables.recorded import (
     recorded_function,
 )
 from lancedb_embedders.tables.rows import each_row
+from lancedb_embedders.tables.upsert_rows import Part, parts_of
 
 # Rows that are merged in one commit.
 _ROWS = 1024
@@ -73,11 +74,11 @@ def upsert(
     table : lancedb.table.LanceTable
         The table; is brought to the newest version.
     rows : iterable of dict or of pydantic models, or anything of Arrow's
-        Rows; they may leave columns out, which then stay as they are, or are null in new rows.
+        Rows; each may leave columns out, which then stay as they are, or are null in a new row.
     on : str or sequence of str
         Column or columns that tell rows apart.
     batch_rows : int, default 1024
-        Rows that are merged in one commit.
+        Rows that are merged in one commit; those of them that have other columns in another.
     on_bad_vectors : {"error", "drop", "fill", "null"}, default "error"
         What becomes of rows that have nothing to embed, as in LanceDB's ``add``.
     fill_value : float, default 0.0
@@ -88,8 +89,9 @@ def upsert(
     ConfigurationError
         `on` is no column.
     InputError
-        A row without key, with an unknown column, or with nothing to embed; or two of a batch with
-        the same key. Batches before it are in the table.
+        A row without key, with an unknown column, or with nothing to embed; a null, or a new row
+        without value, where the table takes no nulls; or two of a batch with the same key. Batches
+        before it are in the table.
 
     Examples
     --------
@@ -114,49 +116,81 @@ def upsert(
     incoming, first = each_row(rows), 0
     while batch := list(islice(incoming, batch_rows)):
         dataset = place.dataset()
-        read = _as_table(batch, table.schema, keys, first)
-        merged = _Batch(dataset, table.schema, keys, read, first)
-        data = merged.with_vectors(on_bad_vectors, fill_value)
-        # LanceDB's own would embed again whatever comes without vectors.
-        merge = dataset.merge_insert(keys)
-        result = merge.when_matched_update_all().when_not_matched_insert_all().execute(data)
-        totals.update(
-            inserted=result["num_inserted_rows"],
-            updated=result["num_updated_rows"],
-            embedded=merged.embedded,
-            reused=merged.reused,
-        )
+        parts = parts_of(batch, table.schema, keys, first)
+        merges = [_Merge(dataset, table.schema, keys, part) for part in parts]
+        for merge in merges:
+            merge.refuse_new()
+        for merge in merges:
+            totals.update(merge.commit(on_bad_vectors, fill_value))
         first += len(batch)
     table.checkout_latest()
     return UpsertReport(**totals, version=table.version)
 
 
-class _Batch:
+class _Merge:
     """Rows of one commit, and what the table has under their keys."""
 
-    def __init__(
-        self, dataset: Any, schema: pa.Schema, keys: list[str], rows: pa.Table, first: int
-    ) -> None:
-        self.rows = rows
+    def __init__(self, dataset: Any, schema: pa.Schema, keys: list[str], part: Part) -> None:
+        self.rows = part.data
+        self.numbers = part.numbers
         self.keys = keys
         self.schema = schema
-        self.first = first
         self.embedded = self.reused = 0
         self._dataset = dataset
-
-    def with_vectors(self, on_bad: OnBadVectors, fill_value: float) -> pa.Table:
-        """Return the rows with a vector and a hash for each embedded column that they have."""
-        data = self.rows
-        names = set(data.column_names)
-        made = [
+        names = set(part.data.column_names)
+        self._made = [
             known
-            for known in embedded_columns(self.schema).values()
+            for known in embedded_columns(schema).values()
             if known.source in names and known.vector not in names
         ]
-        for known in made:
+        there = names.union(known.vector for known in self._made)
+        # Columns that new rows must have and these have not.
+        self._lacking = [f.name for f in schema if not f.nullable and f.name not in there]
+
+    def refuse_new(self) -> None:
+        """Raise where a row is not in the table yet, and cannot be added as it is."""
+        if not self._lacking:
+            return
+        found = self._under_keys([])
+        there = set(zip(*self._key_values(found), strict=True))
+        keys = zip(*self._key_values(self.rows), strict=True)
+        new = [number for number, key in zip(self.numbers, keys, strict=True) if key not in there]
+        if new:
+            raise InputError(
+                f"{name_rows(new)} {'are' if len(new) > 1 else 'is'} new and lack"
+                f"{'' if len(new) > 1 else 's'} {_named(self._lacking)}, which the table needs",
+                new,
+            )
+
+    def commit(self, on_bad: OnBadVectors, fill_value: float) -> dict[str, int]:
+        """Merge the rows, and return what they came to."""
+        data = self._with_vectors(on_bad, fill_value)
+        # LanceDB's own would embed again whatever comes without vectors.
+        merge = self._dataset.merge_insert(self.keys).when_matched_update_all()
+        if not self._lacking:
+            merge = merge.when_not_matched_insert_all()
+        result = merge.execute(data)
+        gone = len(data) - result["num_updated_rows"]
+        if self._lacking and gone > 0:
+            raise InputError(
+                f"{gone:,} of {name_rows(self.numbers)} {'were' if gone > 1 else 'was'} deleted "
+                f"meanwhile, and cannot be added without {_named(self._lacking)}",
+                self.numbers,
+            )
+        return {
+            "inserted": result["num_inserted_rows"],
+            "updated": result["num_updated_rows"],
+            "embedded": self.embedded,
+            "reused": self.reused,
+        }
+
+    def _with_vectors(self, on_bad: OnBadVectors, fill_value: float) -> pa.Table:
+        """Return the rows with a vector and a hash for each embedded column that they have."""
+        data = self.rows
+        for known in self._made:
             data = self._with_vector(data, known)
-        for known in made:
-            data = _without_bad(data, known.vector, on_bad, fill_value, self.first)
+        for known in self._made:
+            data = _without_bad(data, known.vector, on_bad, fill_value, self.numbers)
         return data
 
     def _with_vector(self, data: pa.Table, known: Recorded) -> pa.Table:
@@ -173,7 +207,7 @@ class _Batch:
         dtype = self.schema.field(known.vector).type
 
         def located(rows: list[int]) -> str:
-            given = [self.first + int(changed[row]) for row in rows]
+            given = [self.numbers[int(changed[row])] for row in rows]
             return f"of those given it is {name_rows(given)}. Batches before it are in the table"
 
         texts = source.take(pa.array(changed))
@@ -194,11 +228,7 @@ class _Batch:
     def _old(self, known: Recorded, hashed: str | None) -> dict[Key, tuple[Any, Any]]:
         """Return vector, and hash of what it was made from, by key."""
         told = hashed or known.source
-        first = joined(self.rows[self.keys[0]])
-        found = self._dataset.scanner(
-            columns=list(dict.fromkeys([*self.keys, told, known.vector])),
-            filter=pc.field(self.keys[0]).isin(first.unique()),
-        ).to_table()
+        found = self._under_keys([told, known.vector])
         then = joined(found[told]) if hashed else hashes(joined(found[known.source]))
         return {
             key: (vector, was)
@@ -210,18 +240,27 @@ class _Batch:
             )
         }
 
+    def _under_keys(self, columns: list[str]) -> pa.Table:
+        """Return keys and columns of what the table has under the first key of these rows."""
+        first = joined(self.rows[self.keys[0]])
+        return self._dataset.scanner(
+            columns=list(dict.fromkeys([*self.keys, *columns])),
+            filter=pc.field(self.keys[0]).isin(first.unique()),
+        ).to_table()
+
     def _key_values(self, data: pa.Table) -> Iterator[list[Any]]:
         return (data[key].to_pylist() for key in self.keys)
 
 
 def _without_bad(
-    data: pa.Table, vector: str, on_bad: OnBadVectors, fill_value: float, first: int
+    data: pa.Table, vector: str, on_bad: OnBadVectors, fill_value: float, numbers: Sequence[int]
 ) -> pa.Table:
     """Return rows as `on_bad` has them where there is no vector."""
-    bad = [first + row for row, v in enumerate(data[vector].is_valid().to_pylist()) if not v]
-    if not bad or on_bad == "null":
+    if on_bad == "null" or not data[vector].null_count:
         return data
     if on_bad == "error":
+        valid = data[vector].is_valid().to_pylist()
+        bad = [number for number, is_valid in zip(numbers, valid, strict=True) if not is_valid]
         raise InputError(
             f"{name_rows(bad)} {'have' if len(bad) > 1 else 'has'} nothing to embed; leave such "
             'rows out by on_bad_vectors="drop", or keep them without a vector by "null"',
@@ -235,33 +274,5 @@ def _without_bad(
     return data.set_column(data.column_names.index(vector), data.schema.field(vector), filled)
 
 
-def _as_table(batch: list[dict[str, Any]], schema: pa.Schema, keys: list[str], at: int) -> pa.Table:
-    names = list(dict.fromkeys(name for row in batch for name in row))
-    unknown = [name for name in names if name not in schema.names]
-    if unknown:
-        first = at + next(i for i, row in enumerate(batch) if unknown[0] in row)
-        raise InputError(
-            f"row {first} has a column {unknown[0]!r}, which the table has not; it has: "
-            f"{', '.join(schema.names)}",
-            [first],
-        )
-    for number, row in enumerate(batch):
-        if any(row.get(key) is None for key in keys):
-            raise InputError(
-                f"row {at + number} has no {' and '.join(keys)}, by which rows are merged",
-                [at + number],
-            )
-    places: dict[Key, list[int]] = {}
-    for i, row in enumerate(batch):
-        places.setdefault(tuple(row[key] for key in keys), []).append(at + i)
-    twice = next((rows for rows in places.values() if len(rows) > 1), None)
-    if twice:
-        raise InputError(
-            f"{name_rows(twice)} have the same {' and '.join(keys)}; which of them is meant is "
-            "not clear",
-            twice,
-        )
-    try:
-        return pa.Table.from_pylist(batch, schema=pa.schema([schema.field(n) for n in names]))
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        raise InputError(f"rows {at} to {at + len(batch) - 1} do not fit: {error}") from None
+def _named(columns: Sequence[str]) -> str:
+    return f"column{'s' if len(columns) > 1 else ''} {', '.join(map(repr, columns))}"
