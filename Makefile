@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
-# A file stays with one process: what its tests share is made once.
-PARALLEL := --numprocesses 2 --dist loadfile
+# A file stays with one process: what its tests share is made once. Torch has a thread in each.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 .PHONY: demo test test-all lint browser bench clean
 
@@ -12,10 +12,10 @@ demo: $(STAMP)
 	$(BIN)/lancedb-embedders demo
 
 test: $(STAMP) lint browser
-	$(BIN)/python -m pytest $(PARALLEL)
+	$(PYTEST)
 
 test-all: $(STAMP) lint browser
-	$(BIN)/python -m pytest $(PARALLEL) -m ""
+	$(PYTEST) -m ""
 
 # Pages are looked at in a real browser; without one these tests are skipped.
 browser:

@@ -69,6 +69,8 @@ class Case:
         Three rows of a source column.
     query : str or pathlib.Path
         What the first of them is nearest to.
+    slow : bool
+        Whether it differs from others by so little that it can wait for the long run.
     """
 
     function: str
@@ -79,6 +81,7 @@ class Case:
     told: bool = False
     texts: Sequence[str] = TEXTS
     query: str | Path = QUERY
+    slow: bool = False
 
     @property
     def pictures(self) -> bool:
@@ -138,12 +141,14 @@ CASES = [
         options={"truncate_dim": 64, "query_prompt": "query: ", "document_prompt": "passage: "},
         process=_LOCAL_PROCESS,
         changed={"document_prompt": "text: "},
+        slow=True,
     ),
     Case(
         "sbert",
         options={"quantization": "float16"},
         process=_LOCAL_PROCESS,
         changed={"pooling": "cls"},
+        slow=True,
     ),
     Case(
         "sbert",
@@ -163,12 +168,14 @@ CASES = [
         },
         process=_DOCUMENT_PROCESS,
         changed={"reduce": "max"},
+        slow=True,
     ),
     Case(
         "long-document",
         options={"max_tokens": 8, "max_length": 20, "late": True, "quantization": "binary"},
         process=_DOCUMENT_PROCESS,
         changed={"max_tokens": 5},
+        slow=True,
     ),
     Case(
         "long-document",
@@ -188,6 +195,7 @@ CASES = [
         options={"name": "all-MiniLM-L6-v2", "unicode": None, "quantization": "binary"},
         process=_LOCAL_PROCESS,
         changed={"truncate_dim": 128},
+        slow=True,
     ),
     # A model that nobody trained finds the same words only.
     Case(

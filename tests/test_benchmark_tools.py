@@ -230,6 +230,7 @@ def test_nothing_is_spent_unless_it_is_allowed(
     assert provider.seen == []
 
 
+@pytest.mark.slow
 def test_a_class_of_a_script_is_measured_in_its_process(python: Callable[..., str]) -> None:
     code = """
 import numpy as np

@@ -74,6 +74,7 @@ def test_errors_are_one_message_and_no_traceback(
     assert done.stdout == ""
 
 
+@pytest.mark.slow
 def test_demo_with_the_documentation_that_ships_with_python(tmp_path: Path) -> None:
     done = run("demo", "--rows", "40", "--data", "nowhere", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -270,6 +270,7 @@ def test_auto_takes_both(db: Any, clip: Any, photos: list[Path]) -> None:
     assert first(table, "a photo of a dog")[0] == 1
 
 
+@pytest.mark.slow
 def test_lance_blob_columns(
     db: Any, models: Callable[[str], Path], photos: list[Path], python: Callable[..., str]
 ) -> None:

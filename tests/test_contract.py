@@ -6,7 +6,7 @@ import json
 import logging
 import pickle
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,19 +47,25 @@ def _small_models(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LANCEDB_EMBEDDERS_MODELS", str(MODELS))
 
 
-@pytest.fixture(params=CASES, ids=str)
+def marked(cases: Iterable[Case]) -> list[Any]:
+    return [
+        pytest.param(case, marks=[pytest.mark.slow] * case.slow, id=str(case)) for case in cases
+    ]
+
+
+@pytest.fixture(params=marked(CASES))
 def case(request: pytest.FixtureRequest) -> Case:
     chosen: Case = request.param
     return chosen
 
 
-@pytest.fixture(params=[case for case in CASES if not case.pictures], ids=str)
+@pytest.fixture(params=marked(case for case in CASES if not case.pictures))
 def text_case(request: pytest.FixtureRequest) -> Case:
     chosen: Case = request.param
     return chosen
 
 
-@pytest.fixture(params=[case for case in CASES if case.local], ids=str)
+@pytest.fixture(params=marked(case for case in CASES if case.local))
 def local_case(request: pytest.FixtureRequest) -> Case:
     chosen: Case = request.param
     return chosen

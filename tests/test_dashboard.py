@@ -123,7 +123,7 @@ def drawn_contrasts(browser: webdriver.Chrome) -> list[float]:
     return [(light + 0.05) / (dark + 0.05) for dark, light in pairs]
 
 
-@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.parametrize("width", [360, pytest.param(1280, marks=pytest.mark.slow)])
 def test_the_page_in_a_browser(
     page: Path, chromium: webdriver.Chrome, width: int, monitor: QualityMonitor
 ) -> None:

@@ -466,7 +466,7 @@ def requested(browser: webdriver.Chrome) -> list[str]:
     return [params["request"]["url"] for params in sent]
 
 
-@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.parametrize("width", [360, pytest.param(1280, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("query", ["a red circle, of which there is one", "picture"])
 def test_page_in_a_browser(
     pictures: Path,

@@ -246,7 +246,9 @@ else:
 """
 
 
-@pytest.mark.parametrize(("how", "fault"), [("table", "503"), ("function", "")])
+@pytest.mark.parametrize(
+    ("how", "fault"), [pytest.param("table", "503", marks=pytest.mark.slow), ("function", "")]
+)
 def test_an_interrupted_process_ends_and_sends_no_more(
     provider: ProviderServer, how: str, fault: str, tmp_path: Any
 ) -> None:

@@ -97,7 +97,12 @@ def test_unknown_form() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["intfloat/multilingual-e5-small", "Qwen/Qwen3-Embedding-0.6B", DEFAULT]
+    "name",
+    [
+        "intfloat/multilingual-e5-small",
+        pytest.param("Qwen/Qwen3-Embedding-0.6B", marks=pytest.mark.slow),
+        DEFAULT,
+    ],
 )
 def test_prompts_come_from_the_card(tmp_path: Path, name: str) -> None:
     card = catalog.find(name)

@@ -173,6 +173,7 @@ def test_the_bundled_model_gives_the_vectors_of_one_process(db: Any, log: Path) 
 # -- workers and callers that die ---------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_killed_worker_costs_its_own_unit(table: Any, log: Path) -> None:
     def kill() -> None:
         os.kill(random.choice(list(embedded_texts(log))), signal.SIGKILL)

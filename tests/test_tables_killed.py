@@ -164,31 +164,31 @@ def all_killed(
     assert not left
 
 
-SCENARIOS = pytest.mark.parametrize(
-    ("work", "seen"),
-    [
-        (attach_all, attached),
-        (reembed_all, reembedded),
-        (refresh_all, refreshed),
-        (hash_all, hashed),
-    ],
-    ids=["attach", "reembed", "refresh", "hashes"],
+SCENARIOS = {
+    "attach": (attach_all, attached),
+    "reembed": (reembed_all, reembedded),
+    "refresh": (refresh_all, refreshed),
+    "hashes": (hash_all, hashed),
+}
+_QUICK = {"attach", "reembed"}
+
+
+@pytest.mark.parametrize(
+    "scenario",
+    [pytest.param(one, marks=[] if one in _QUICK else pytest.mark.slow) for one in SCENARIOS],
 )
-
-
-@SCENARIOS
-def test_killed_work_goes_on_and_is_seen_whole_or_not_at_all(
-    tmp_path: Path, work: Callable[..., None], seen: Check
-) -> None:
+def test_killed_work_goes_on_and_is_seen_whole_or_not_at_all(tmp_path: Path, scenario: str) -> None:
+    work, seen = SCENARIOS[scenario]
     all_killed(tmp_path, work, seen, KILLS, seed=1)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2, 5))
-@SCENARIOS
+@pytest.mark.parametrize("scenario", SCENARIOS)
 def test_work_that_is_killed_very_often_goes_on_as_well(
-    tmp_path: Path, work: Callable[..., None], seen: Check, seed: int
+    tmp_path: Path, scenario: str, seed: int
 ) -> None:
+    work, seen = SCENARIOS[scenario]
     all_killed(tmp_path, work, seen, MANY_KILLS, seed)
 
 

@@ -239,6 +239,7 @@ def test_a_search_never_compares_a_query_of_one_model_with_rows_of_another(
 # -- Ctrl-C -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_the_command_with_a_message_and_the_next_one_goes_on(tmp_path: Path) -> None:
     # Equal texts are embedded once: what is kept first takes no time, and the rest takes seconds.
     texts = [f"Text number {i % 20}." for i in range(2048)]
