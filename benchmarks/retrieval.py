@@ -209,8 +209,7 @@ def _fused(table: Any, given: Any, texts: Mapping[str, Any], fusions: dict[str, 
     for (each.key, text), vector in zip(texts.items(), vectors, strict=True):
         search = table.search(query_type="hybrid").vector(vector).text(text)
         # LanceDB's hybrid search fuses as many results as it is to return.
-        search = search.distance_type("cosine").rerank(each).select(["id"])
-        search.limit(DEPTH).to_arrow()
+        search.distance_type("cosine").rerank(each).limit(DEPTH).to_arrow()
     return {what: _figures(run, given) for what, run in found.items()}
 
 

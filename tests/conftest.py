@@ -51,12 +51,12 @@ def data() -> Path:
 def python(tmp_path: Path) -> Callable[..., str]:
     """Run code in a fresh process and return what it printed."""
 
-    def run(code: str, *args: str, env: dict[str, str] | None = None) -> str:
+    def run(code: str, *args: str, env: dict[str, str] | None = None, timeout: float = 300) -> str:
         done = subprocess.run(
             [sys.executable, "-c", code, *args],
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=timeout,
             cwd=tmp_path,
             env={**os.environ, **(env or {})},
         )

@@ -234,7 +234,11 @@ def test_an_index_of_the_temporary_table() -> None:
 
 
 def test_full_text_and_hybrid_search_of_a_table(
-    db: Any, sbert: SbertEmbeddings, faq: RetrievalSet, faq_rows: pa.Table
+    db: Any,
+    sbert: SbertEmbeddings,
+    faq: RetrievalSet,
+    faq_rows: pa.Table,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     table = filled(db, faq_rows)
     table.create_index("text", config=FTS())
@@ -257,6 +261,7 @@ def test_full_text_and_hybrid_search_of_a_table(
         reranker=LinearCombinationReranker(weight=0.9),
     )
     assert weighted.ndcg_at_10 != pytest.approx(figures["hybrid"], abs=0.01)
+    assert "Deprecation" not in capfd.readouterr().err  # of Lance, once a query
 
 
 def test_a_document_of_several_rows_counts_by_its_best(db: Any) -> None:

@@ -15,7 +15,7 @@ from lancedb_embedders.tools.given import table_function
 QueryType = Literal["vector", "fts", "hybrid"]
 
 # What LanceDB adds to rows; one that is not selected makes Lance warn at each query.
-_SCORES = {"vector": ["_distance"], "fts": ["_score"], "hybrid": []}
+_SCORES = {"vector": "_distance", "fts": "_score"}
 
 #: Query id -> document id -> score, higher is better.
 Run = dict[str, dict[str, float]]
@@ -90,8 +90,9 @@ class Search:
         limit = self.depth
         while True:
             rows = query().limit(limit)
-            if self.reranker is None:  # which may want to see any column
-                rows = rows.select([self.id_column, *_SCORES[self.query_type]])
+            # A reranker may want to see any column; in a hybrid search no score can be selected.
+            if self.reranker is None and self.query_type in _SCORES:
+                rows = rows.select([self.id_column, _SCORES[self.query_type]])
             found = rows.to_arrow()
             ids = list(dict.fromkeys(str(one) for one in found[self.id_column].to_pylist()))
             if len(ids) >= self.depth or len(found) < limit or len(ids) == len(found):
