@@ -150,6 +150,7 @@ def test_the_whole_example(data: Path, python: Callable[..., str]) -> None:
         "import runpy, sys; runpy.run_path(sys.argv[1], run_name='__main__')",
         str(EXAMPLE),
         env={"LANCEDB_EMBEDDERS_DATA": str(data.resolve())},
+        timeout=1800,
     )
     figures = {
         name.strip(): float(figure)
