@@ -90,6 +90,17 @@ def test_rows_may_come_as_anything_of_arrow_s_models_or_a_generator(
     assert wrong_rows(table, function) == []
 
 
+def test_a_model_leaves_out_what_was_not_given(table: Any, function: LabelledEmbeddings) -> None:
+    class Row(LanceModel):
+        id: int
+        text: str
+        vector: function.Vector() | None = function.VectorField(default=None)  # type: ignore[valid-type]
+
+    report = tables.upsert(table, [Row(id=1, text="changed"), Row(id=60, text="new")], "id")
+    assert (report.inserted, report.updated, report.embedded) == (1, 1, 2)
+    assert wrong_rows(table, function) == []
+
+
 def test_batches_are_merged_one_by_one(table: Any, function: LabelledEmbeddings) -> None:
     rows = [{"id": i, "text": f"new {i}"} for i in range(25)]
     version = table.version

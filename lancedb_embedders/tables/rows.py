@@ -13,13 +13,15 @@ from lancedb_embedders.errors import InputError
 Row = dict[str, Any]
 
 
-def each_row(rows: Any) -> Iterator[Row]:
+def each_row(rows: Any, unset: bool = True) -> Iterator[Row]:
     """Yield rows as dicts, one by one.
 
     Parameters
     ----------
     rows : iterable of dict or of pydantic models, or anything of Arrow's
         A table, a reader, a data frame, a generator.
+    unset : bool, default True
+        Whether fields of a model that were not given, and are None by default, are in its row.
 
     Raises
     ------
@@ -38,6 +40,12 @@ def each_row(rows: Any) -> Iterator[Row]:
         elif isinstance(row, Mapping):
             yield dict(row)
         elif isinstance(row, BaseModel):
-            yield {name: getattr(row, name) for name in type(row).model_fields}
+            yield {
+                name: value
+                for name in type(row).model_fields
+                if (value := getattr(row, name)) is not None
+                or unset
+                or name in row.model_fields_set
+            }
         else:
             raise InputError(f"row {number}: expected a dict, got {type(row).__name__}", [number])

@@ -74,7 +74,8 @@ def upsert(
     table : lancedb.table.LanceTable
         The table; is brought to the newest version.
     rows : iterable of dict or of pydantic models, or anything of Arrow's
-        Rows; each may leave columns out, which then stay as they are, or are null in a new row.
+        Rows; each may leave columns out, which then stay as they are, or are null in a new row. A
+        model leaves out what was not given and is None by default, like its vector.
     on : str or sequence of str
         Column or columns that tell rows apart.
     batch_rows : int, default 1024
@@ -113,7 +114,7 @@ def upsert(
             f"on={on!r}: the table has no such column; it has: {', '.join(table.schema.names)}"
         )
     totals: Counter[str] = Counter()
-    incoming, first = each_row(rows), 0
+    incoming, first = each_row(rows, unset=False), 0
     while batch := list(islice(incoming, batch_rows)):
         dataset = place.dataset()
         parts = parts_of(batch, table.schema, keys, first)
