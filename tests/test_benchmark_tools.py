@@ -97,6 +97,7 @@ def figures(found: Benchmark, label: str) -> ModelFigures:
 # -- figures ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_what_works_is_measured_and_what_fails_is_told(compared: Benchmark) -> None:
     assert [model.label for model in compared.models] == ["real", EVIL, "plain", "hungry"]
     reasons = {one.label: one.reason for one in compared.failed}
@@ -106,6 +107,7 @@ def test_what_works_is_measured_and_what_fails_is_told(compared: Benchmark) -> N
     assert compared.texts == len(TEXTS)  # equal and blank ones left out
 
 
+@pytest.mark.slow
 def test_sizes_and_tokens_are_what_they_are(compared: Benchmark, tiny: Path) -> None:
     dims = {"real": 384, EVIL: 32, "plain": 16, "hungry": 16}
     for label, count in dims.items():
@@ -122,6 +124,7 @@ def test_sizes_and_tokens_are_what_they_are(compared: Benchmark, tiny: Path) -> 
     assert figures(compared, EVIL).device == "cpu"
 
 
+@pytest.mark.slow
 def test_figures_fit_together(compared: Benchmark) -> None:
     for model in compared.models:
         for spread in (model.texts_per_second, model.query_p50_ms, model.query_p99_ms):
@@ -134,6 +137,7 @@ def test_figures_fit_together(compared: Benchmark) -> None:
             assert ratio == pytest.approx(model.tokens / len(TEXTS))
 
 
+@pytest.mark.slow
 def test_memory_is_that_of_the_model(compared: Benchmark) -> None:
     plain, hungry, real = (figures(compared, name).memory for name in ("plain", "hungry", "real"))
     assert plain is not None
@@ -144,6 +148,7 @@ def test_memory_is_that_of_the_model(compared: Benchmark) -> None:
     assert real > 22_000_000 * 4  # its weights alone
 
 
+@pytest.mark.slow
 def test_each_has_a_process_and_they_take_turns(compared: Benchmark, log: Path) -> None:
     calls = [line.split() for line in log.read_text().splitlines()]
     processes = {name: {int(pid) for n, pid, *_ in calls if n == name} for name, *_ in calls}
@@ -155,6 +160,7 @@ def test_each_has_a_process_and_they_take_turns(compared: Benchmark, log: Path) 
     assert queries.count("logged") == REPEATS * compared.queries + 1  # one before
 
 
+@pytest.mark.slow
 def test_quality_is_that_of_the_evaluation(compared: Benchmark, pairs: Path) -> None:
     quality = figures(compared, "real").quality
     assert quality is not None
@@ -162,6 +168,7 @@ def test_quality_is_that_of_the_evaluation(compared: Benchmark, pairs: Path) -> 
     assert quality.value == pytest.approx(evaluate_sts("sbert", pairs).spearman, abs=0.1)
 
 
+@pytest.mark.slow
 def test_warnings_become_notes(compared: Benchmark) -> None:
     [note] = figures(compared, EVIL).notes
     assert "tokens" in note
@@ -278,6 +285,7 @@ def test_what_is_wrong_is_told_at_once(
 # -- table, plots, page -------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_table_and_dict(compared: Benchmark) -> None:
     printed = str(compared)
     assert max(map(len, printed.splitlines())) <= 100
@@ -288,6 +296,7 @@ def test_table_and_dict(compared: Benchmark) -> None:
     assert again["models"][0]["texts_per_second"]["median"] > 0
 
 
+@pytest.mark.slow
 def test_plots(compared: Benchmark, tmp_path: Path) -> None:
     compared.plot(tmp_path / "plot.png")
     with PIL.Image.open(tmp_path / "plot.png") as picture:
@@ -302,6 +311,7 @@ def test_plots(compared: Benchmark, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.slow
 def test_page_in_a_browser(
     compared: Benchmark,
     tmp_path: Path,

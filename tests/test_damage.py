@@ -388,6 +388,7 @@ def test_code_for_transformers_does_not_run(damaged: Path, tmp_path: Path) -> No
     assert not (tmp_path / "it-ran").exists()
 
 
+@pytest.mark.slow
 def test_code_in_the_folder_runs_where_this_process_trusts_it(
     damaged: Path, sound: Path, tmp_path: Path, python: Callable[..., str]
 ) -> None:

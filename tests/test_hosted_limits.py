@@ -167,6 +167,7 @@ def test_what_headers_tell_keeps_from_refusals(provider: ProviderServer) -> None
     assert len(refused) <= 10
 
 
+@pytest.mark.slow
 def test_refusals_without_headers_are_learned_from(provider: ProviderServer) -> None:
     provider.rate = (120, 1_000_000)  # only answers of OpenAI's have headers
     embed(create(provider, "cached-voyage", batch_size=1, retry_deadline=60), numbered(130))

@@ -107,6 +107,7 @@ def test_what_cannot_pass_is_sent_once(provider: ProviderServer, name: str, faul
     assert "test-key" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_a_long_retry_after_is_honoured_by_all(provider: ProviderServer) -> None:
     provider.fault(Fault("429-retry-after", seconds=1.5))
     function = create(provider, batch_size=10, concurrency=4)

@@ -201,7 +201,14 @@ def test_a_card_is_not_taken_for_another_model_of_that_name(tmp_path: Path) -> N
         ("얼마예요? 표 주세요", "Hangul"),
     ],
 )
-@pytest.mark.parametrize("cls", [SbertEmbeddings, MultilingualEmbeddings, LongDocumentEmbeddings])
+@pytest.mark.parametrize(
+    "cls",
+    [
+        MultilingualEmbeddings,
+        pytest.param(SbertEmbeddings, marks=pytest.mark.slow),
+        pytest.param(LongDocumentEmbeddings, marks=pytest.mark.slow),
+    ],
+)
 def test_a_script_that_the_model_cannot_read_is_said_once(
     db: Any, cls: Any, text: str, script: str
 ) -> None:

@@ -243,6 +243,7 @@ def test_a_damaged_compiled_form_is_made_anew(
     assert [message for message in log.messages if "made anew" in message] == []
 
 
+@pytest.mark.slow
 def test_damage_to_all_that_is_kept(
     folder: Path, tmp_path: Path, log: pytest.LogCaptureFixture
 ) -> None:

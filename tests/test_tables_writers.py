@@ -228,9 +228,11 @@ def test_a_search_never_compares_a_query_of_one_model_with_rows_of_another(
         hit = table.search(text).limit(1).to_list()[0]
         return float(hit["_distance"]) if hit["text"] == text else 9.0
 
-    child = Child(reembed_slowly, tmp_path, names, 0.001)
     with searching(distance) as found:
-        child.end()
+        for _ in range(20):  # a slow machine searches less often
+            Child(reembed_slowly, tmp_path, names, 0.001).end()
+            if len(found) > 100:
+                break
     assert len(found) > 100
     assert max(found) < 1e-6
     assert models == {"a", "b"}

@@ -123,6 +123,7 @@ def test_vectors_are_those_of_one_process(one: Any, two: PoolEngine) -> None:
     np.testing.assert_allclose(encode(two, TEXTS), encode(one, TEXTS), atol=1e-5, rtol=0)
 
 
+@pytest.mark.slow
 def test_spans_are_those_of_one_process(one: Any, two: PoolEngine) -> None:
     items = one.tokenize(TEXTS[:6], "", "document", None).items
     spans = [np.array([[1, 3], [2, len(item) - 1]]) for item in items]
@@ -131,6 +132,7 @@ def test_spans_are_those_of_one_process(one: Any, two: PoolEngine) -> None:
     np.testing.assert_allclose(found, expected, atol=1e-5, rtol=0)
 
 
+@pytest.mark.slow
 def test_pictures_run_on_one_device(two: PoolEngine) -> None:
     with pytest.raises(ConfigurationError, match="pictures run on one device"):
         _ = two.images
