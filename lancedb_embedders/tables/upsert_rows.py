@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,12 +49,15 @@ def parts_of(batch: Rows, schema: pa.Schema, keys: Sequence[str], first: int) ->
         A row without key or with an unknown column, a null where the table takes none, a value of
         the wrong type, or two rows with the same key.
     """
+    # Asked of the schema once: for each row it would take longer than all else here.
+    columns = dict.fromkeys(schema.names)
+    needed = {field.name for field in schema if not field.nullable}
     for number, row in enumerate(batch, first):
-        _check(number, row, schema, keys)
+        _check(number, row, columns, needed, keys)
     _check_twice(batch, keys, first)
     alike: dict[tuple[str, ...], list[int]] = {}
     for i, row in enumerate(batch):
-        alike.setdefault(tuple(name for name in schema.names if name in row), []).append(i)
+        alike.setdefault(tuple(name for name in columns if name in row), []).append(i)
     parts = []
     for names, found in alike.items():
         numbers = [first + i for i in found]
@@ -63,12 +66,18 @@ def parts_of(batch: Rows, schema: pa.Schema, keys: Sequence[str], first: int) ->
     return parts
 
 
-def _check(number: int, row: dict[str, Any], schema: pa.Schema, keys: Sequence[str]) -> None:
-    unknown = [name for name in row if name not in schema.names]
+def _check(
+    number: int,
+    row: dict[str, Any],
+    columns: Collection[str],
+    needed: Collection[str],
+    keys: Sequence[str],
+) -> None:
+    unknown = [name for name in row if name not in columns]
     if unknown:
         raise InputError(
             f"row {number} has a column {unknown[0]!r}, which the table has not; it has: "
-            f"{', '.join(schema.names)}",
+            f"{', '.join(columns)}",
             [number],
         )
     if any(row.get(key) is None for key in keys):
@@ -76,7 +85,7 @@ def _check(number: int, row: dict[str, Any], schema: pa.Schema, keys: Sequence[s
             f"row {number} has no {' and '.join(keys)}, by which rows are merged", [number]
         )
     for name, value in row.items():
-        if value is None and not schema.field(name).nullable:
+        if value is None and name in needed:
             raise InputError(
                 f"row {number} has a null in column {name!r}, where the table takes none", [number]
             )
